@@ -71,16 +71,16 @@ func New() Event { return ce.New(ce.CloudEventsVersionV1) }
 // Extension is the extension attribute name of e as a string, "" when there is
 // none.
 func Extension(e *Event, name string) string {
-	switch v := e.Extensions()[name].(type) {
-	case nil:
+	v, ok := Value(e, name)
+	if !ok {
 		return ""
-	case string:
-		return v
-	default:
-		s, err := formatAttribute(v)
-		if err != nil {
-			return ""
-		}
-		return s
 	}
+	if text, is := v.(string); is {
+		return text
+	}
+	text, err := formatAttribute(v)
+	if err != nil {
+		return ""
+	}
+	return text
 }

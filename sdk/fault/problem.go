@@ -62,10 +62,27 @@ func ProblemOf(err error) Problem {
 // answers carry Retry-After: the delay of a [RetryAfter] in err's chain, else
 // one second.
 func Write(w http.ResponseWriter, err error) {
-	p := ProblemOf(err)
+	answer(w, err, KindOf(err).HTTPStatus())
+}
+
+// WriteEvent is Write for the answer of an event function to its broker, whose
+// status decides about redelivery.
+func WriteEvent(w http.ResponseWriter, err error) {
+	answer(w, err, KindOf(err).EventStatus())
+}
+
+// answer answers w with the problem body of err under the status.
+func answer(w http.ResponseWriter, err error, status int) {
 	if kind := KindOf(err); kind == Exhausted || kind == Unavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds(err)))
 	}
+	p := ProblemOf(err)
+	p.Error.Code = status
+	WriteProblem(w, p)
+}
+
+// WriteProblem answers w with p, under the status that p holds.
+func WriteProblem(w http.ResponseWriter, p Problem) {
 	if p.Error.Code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="selvedge"`)
 	}

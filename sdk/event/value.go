@@ -1,0 +1,40 @@
+package event
+
+import (
+	"strings"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Value is the extension attribute name of e in the type that it has; false
+// means that e does not have it. It reads the map of a 1.0 event in place, of
+// which the event's own Extensions makes a copy.
+func Value(e *Event, name string) (any, bool) {
+	if v1, is := e.Context.(*ce.EventContextV1); is {
+		v, ok := v1.Extensions[name]
+		return v, ok
+	}
+	v, ok := e.Extensions()[name]
+	return v, ok
+}
+
+// FirstReserved is the name of an extension attribute of e that only the
+// platform may set, "" when it has none.
+func FirstReserved(e *Event) string {
+	first := ""
+	check := func(name string) {
+		if strings.HasPrefix(name, Reserved) && (first == "" || name < first) {
+			first = name
+		}
+	}
+	if v1, is := e.Context.(*ce.EventContextV1); is {
+		for name := range v1.Extensions {
+			check(name)
+		}
+		return first
+	}
+	for name := range e.Extensions() {
+		check(name)
+	}
+	return first
+}
