@@ -1,7 +1,9 @@
 // Package devicesv1 is the contract of the devices service: the types of its
-// resources and the interface by which others read them. The service's
-// implementation is functions/devices; Client reads it over HTTP from a
-// function that runs as its own process.
+// resources, what makes them valid, and the interface by which others read
+// them. The service's implementation is functions/devices; [Client] reads it
+// over HTTP from a function that runs as its own process.
+//
+// What a [Reader] returns is shared with other callers and must not be changed.
 package devicesv1
 
 import (
@@ -78,8 +80,10 @@ type FieldMapping struct {
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
-// Reader reads the registry. All methods may be called concurrently. A name
-// that nothing answers to is a NotFound fault.
+// Reader reads the registry. All methods may be called concurrently. A name or
+// an alias that nothing answers to, be it well formed or not, is a NotFound
+// fault; a registry that cannot be asked never is. What is returned is shared
+// and must not be changed.
 type Reader interface {
 	// Device returns the device of that name.
 	Device(ctx context.Context, name string) (*Device, error)

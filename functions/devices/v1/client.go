@@ -1,0 +1,176 @@
+package devicesv1
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/resource"
+	"selvedge.dev/sdk/resource/readcache"
+)
+
+const (
+	// clientTTL is for how long a Client gives the same answer: a change in
+	// the registry reaches functions that run as their own process within it.
+	clientTTL = 5 * time.Second
+	// clientAnswers bounds the answers that a Client keeps of each type.
+	clientAnswers = 1 << 14
+	// clientTimeout bounds one request, from dialling to the last byte.
+	clientTimeout = 5 * time.Second
+	// clientConns bounds the idle connections that are kept for the events
+	// that a function handles at a time.
+	clientConns = 64
+	// clientIdle is when an idle connection is closed: before servers and
+	// balancers do, which commonly wait for 60 s and more.
+	clientIdle = 45 * time.Second
+	// maxAnswer bounds an answer: a resource of the 1 MiB that the service
+	// takes, and what JSON may add by escaping.
+	maxAnswer = 8 << 20
+)
+
+// Client is a [Reader] of the registry of a platform, over HTTP. It keeps
+// answers, absences included, for five seconds.
+//
+// An answer that is not the registry's never becomes NotFound: a platform that
+// does not answer, a proxy or another server in its place, and a refusal of
+// this function's own key are all Unavailable, since they say nothing about the
+// device, and its events must be tried again.
+type Client struct {
+	base, key  string
+	http       *http.Client
+	devices    *readcache.Cache[question, *Device]
+	blueprints *readcache.Cache[question, *Blueprint]
+}
+
+var _ Reader = (*Client)(nil)
+
+// question is what a Client is asked: the resource of that name, or the device
+// of the project of that name that has the alias.
+type question struct {
+	name  string
+	alias Alias
+}
+
+// NewClient makes a client of the platform at baseURL ("http://HOST:PORT") that
+// proves itself with an API key.
+func NewClient(baseURL, key string) *Client {
+	return &Client{
+		base: strings.TrimRight(baseURL, "/"), key: key,
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+				MaxIdleConnsPerHost: clientConns, IdleConnTimeout: clientIdle,
+			},
+			Timeout: clientTimeout,
+			// A registry does not redirect; who does is somebody else.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		devices:    readcache.New[question, *Device](clientAnswers, clientTTL),
+		blueprints: readcache.New[question, *Blueprint](clientAnswers, clientTTL),
+	}
+}
+
+// Device implements Reader.
+func (c *Client) Device(ctx context.Context, name string) (*Device, error) {
+	return ask(c.devices, question{name: name}, func() (*Device, error) {
+		const op = "devicesv1.Client.Device"
+		if _, err := resource.Device.Parse(name); err != nil {
+			return nil, &fault.Error{Op: op, Kind: fault.NotFound, Err: err}
+		}
+		d := &Device{}
+		return d, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: &d.Name}, d)
+	})
+}
+
+// Resolve implements Reader.
+func (c *Client) Resolve(ctx context.Context, project string, alias Alias) (*Device, error) {
+	return ask(c.devices, question{project, alias}, func() (*Device, error) {
+		const op = "devicesv1.Client.Resolve"
+		name, err := resource.Project.Format(project)
+		if err = errors.Join(err, alias.Check()); err != nil {
+			return nil, &fault.Error{Op: op, Kind: fault.NotFound, Err: err}
+		}
+		q := url.Values{"network": {alias.Network}, "key": {alias.Key}, "value": {alias.Value}}
+		d := &Device{}
+		return d, c.read(ctx, request{op: op, path: "/v1/" + string(name) + "/devices:resolve?" + q.Encode(), got: &d.Name}, d)
+	})
+}
+
+// Blueprint implements Reader.
+func (c *Client) Blueprint(ctx context.Context, name string) (*Blueprint, error) {
+	return ask(c.blueprints, question{name: name}, func() (*Blueprint, error) {
+		const op = "devicesv1.Client.Blueprint"
+		if _, err := resource.Blueprint.Parse(name); err != nil {
+			return nil, &fault.Error{Op: op, Kind: fault.NotFound, Err: err}
+		}
+		b := &Blueprint{}
+		return b, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: &b.Name}, b)
+	})
+}
+
+// ask answers from the cache, or reads.
+func ask[T any](cache *readcache.Cache[question, *T], q question, read func() (*T, error)) (*T, error) {
+	v, ok, err := cache.Get(q)
+	if !ok {
+		q = question{strings.Clone(q.name), Alias{strings.Clone(q.alias.Network), strings.Clone(q.alias.Key), strings.Clone(q.alias.Value)}}
+		v, err = cache.Load(q, read)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// request is a GET of one resource.
+type request struct {
+	// op is the operation for faults, path the URL after the base.
+	op, path string
+	// got is where the name in the answer comes to be; it must be want, or
+	// anything but "" if that is "".
+	want string
+	got  *string
+}
+
+// read asks the platform and decodes the resource into v.
+func (c *Client) read(ctx context.Context, q request, v any) error {
+	unavailable := func(err error) error {
+		return &fault.Error{Op: q.op, Name: q.want, Kind: fault.Unavailable, Err: err}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+q.path, nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+c.key)
+	r.Header.Set("Accept", "application/json")
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read; nothing hangs on it
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return unavailable(fmt.Errorf("read answer: %w", err))
+	}
+	if answer.StatusCode != http.StatusOK {
+		f := fault.Parse(q.op, answer.StatusCode, body)
+		// Only a problem body has a reason; the 404 of a proxy has none.
+		if f.Kind == fault.NotFound && f.Reason != "" || f.Kind == fault.Exhausted {
+			return f
+		}
+		return unavailable(f)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return unavailable(fmt.Errorf("decode answer: %w", err))
+	}
+	if *q.got == "" || q.want != "" && *q.got != q.want {
+		return unavailable(fmt.Errorf("the answer is of %q", *q.got))
+	}
+	return nil
+}

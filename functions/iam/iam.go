@@ -1,0 +1,57 @@
+// Package iam stores API keys and serves them over REST: it makes, lists and
+// revokes the keys that package selvedge.dev/sdk/iam checks.
+//
+// A key's secret is in the answer to its making and nowhere else. Who may
+// manage which keys follows from two sets of permissions: "iam.keys." for all
+// keys, which administrators have, and "iam.deviceKeys." for the keys of the
+// devices of a project, which that project's own keys have too. So a project
+// provisions its devices itself, and a project key that leaked can be revoked
+// without having made another like itself.
+//
+// Everything may be used concurrently. It knows nothing of people, groups or
+// roles.
+package iam
+
+import (
+	"log/slog"
+	"net/http"
+
+	devicesv1 "selvedge.dev/functions/devices/v1"
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
+)
+
+// Options are what a Service needs besides its keyring.
+type Options struct {
+	// Authorize says whether the caller of r has the permission in the project,
+	// or outside of projects if that is "". Nil denies everything.
+	Authorize func(r *http.Request, project, permission string) error
+	// Devices, if not nil, must have a device before a key is made for it.
+	Devices devicesv1.Reader
+	// Logger gets internal errors; nil discards them.
+	Logger *slog.Logger
+}
+
+// Service serves the keys of a keyring.
+type Service struct {
+	keyring *iam.Keyring
+	options Options
+}
+
+// New makes the service of a keyring, which the platform authenticates with.
+func New(keyring *iam.Keyring, o Options) *Service {
+	if o.Authorize == nil {
+		o.Authorize = func(_ *http.Request, _, permission string) error {
+			return &fault.Error{Op: "iam.Authorize", Kind: fault.Denied, Field: permission}
+		}
+	}
+	return &Service{keyring: keyring, options: o}
+}
+
+// authorize says whether the caller may do verb with the keys of p.
+func (s *Service) authorize(r *http.Request, p iam.Principal, verb string) error {
+	if p.Kind == iam.Device {
+		return s.options.Authorize(r, p.Project, "iam.deviceKeys."+verb)
+	}
+	return s.options.Authorize(r, p.Project, "iam.keys."+verb)
+}

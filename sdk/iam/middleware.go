@@ -1,0 +1,57 @@
+package iam
+
+import (
+	"net/http"
+
+	"selvedge.dev/sdk/fault"
+)
+
+// Authenticate is the middleware that puts who calls into the context of a
+// request, where [PrincipalOf] finds it. A request without credentials goes on
+// as Anonymous; one whose credentials prove nothing ends here with 401, or with
+// 429 when too many guesses came from its address.
+//
+// A guess is a wrong key that is not of the made form. Made keys cannot be
+// guessed and are always checked, so that one bad device does not shut out the
+// others behind its address. The address is that of the connection: behind a
+// proxy everybody has the same one.
+func Authenticate(a Authenticator) func(http.Handler) http.Handler {
+	return middleware(a, newThrottle())
+}
+
+// middleware is Authenticate with its throttle.
+func middleware(a Authenticator, guesses *throttle) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p, err := authenticate(a, guesses, r)
+			if err != nil {
+				fault.Write(w, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+		})
+	}
+}
+
+// authenticate is who makes r.
+func authenticate(a Authenticator, guesses *throttle, r *http.Request) (Principal, error) {
+	if len(r.Header.Values("Authorization")) > 1 {
+		return Principal{}, unauthenticated("MALFORMED_CREDENTIALS", "the header Authorization comes more than once")
+	}
+	value := r.Header.Get("Authorization")
+	guessable := false
+	if key, ok := bearer(value); ok {
+		_, _, shaped := splitKey(key)
+		guessable = !shaped
+	}
+	if guessable {
+		if wait := guesses.wait(r.RemoteAddr); wait > 0 {
+			return Principal{}, &fault.Error{Op: "iam.Authenticate", Kind: fault.Exhausted, Reason: "TOO_MANY_WRONG_KEYS", Err: throttled{wait}}
+		}
+	}
+	p, err := a.Authenticate(r.Context(), value)
+	if guessable && fault.KindOf(err) == fault.Unauthenticated {
+		guesses.count(r.RemoteAddr)
+	}
+	return p, err
+}
