@@ -1,0 +1,160 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/tsdb"
+)
+
+// The reasons for which a sample is refused.
+const (
+	// NotFinite is a NaN or an infinity. The engine could keep infinities;
+	// they are refused because no mean, sum or rate over one says anything.
+	NotFinite = "NOT_FINITE"
+	// TooOld is a time before the retention, TooFarInFuture one that is
+	// later than the clock by more than Options.Future.
+	TooOld         = "TOO_OLD"
+	TooFarInFuture = "TOO_FAR_IN_FUTURE"
+	// InvalidSeries is an identity that cannot be kept: without project or
+	// metric, with labels that are not sorted or repeat a name, or over
+	// 16 KiB.
+	InvalidSeries = "INVALID_SERIES"
+	// ReadOnly is a store whose disk is nearly full. It ends by itself when
+	// there is space again.
+	ReadOnly = "STORAGE_READ_ONLY"
+)
+
+const (
+	// appendSlack is by how much the time bounds of Append are wider than
+	// those of Check, so that a sample that passed cannot become too old on
+	// its way to Append and sink its batch.
+	appendSlack = time.Hour
+	// firstMillis is the first instant that the engine can keep: the second
+	// day of Unix time.
+	firstMillis = tsdb.Millis(24 * time.Hour / time.Millisecond)
+	// batchRows is how many rows go to the engine at once: enough to make
+	// its cost per call disappear, and few enough that the names of the
+	// batch stay in the processor's cache.
+	batchRows = 2048
+	// exactBits tells the engine to keep values as exactly as it can.
+	exactBits = 64
+)
+
+// batch is the reused buffers of an Append.
+type batch struct {
+	rows  []storage.MetricRow
+	names []byte
+}
+
+// Check returns the reason for which Append would refuse the sample, or "".
+// A caller that wants a verdict for each sample asks here first, since Append
+// takes all of a batch or nothing.
+func (s *Store) Check(sample tsdb.Sample) string {
+	if !nameable(sample.Series) {
+		return InvalidSeries
+	}
+	return verdict(sample, s.kept(time.Now(), 0))
+}
+
+// kept are the times that are kept at the instant now, widened by slack.
+func (s *Store) kept(now time.Time, slack time.Duration) tsdb.Interval {
+	return tsdb.Interval{
+		Start: max(firstMillis, tsdb.Millis(now.Add(-s.options.Retention-slack).UnixMilli())),
+		End:   tsdb.Millis(now.Add(s.options.Future + slack).UnixMilli()),
+	}
+}
+
+// verdict is why the time or the value of a sample is refused, or "".
+func verdict(sample tsdb.Sample, kept tsdb.Interval) string {
+	switch {
+	case sample.Value-sample.Value != 0: // NaN, or an infinity less itself
+		return NotFinite
+	case sample.Time < kept.Start:
+		return TooOld
+	case sample.Time > kept.End:
+		return TooFarInFuture
+	}
+	return ""
+}
+
+// Append implements tsdb.Store. A batch with a sample that Check refuses is
+// refused as a whole, with the reason (times get an hour of grace); when the
+// disk is nearly full every batch is, as Exhausted with reason ReadOnly.
+func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
+	const op = "tsdb/vm.Append"
+	if err := s.use(op); err != nil {
+		return err
+	}
+	defer s.users.Done()
+	if s.engine.IsReadOnly() {
+		return &fault.Error{Op: op, Kind: fault.Exhausted, Reason: ReadOnly, Err: errors.New("the disk is nearly full")}
+	}
+	if err := s.checkAll(op, samples); err != nil {
+		return err
+	}
+	var b *batch
+	select {
+	case b = <-s.batches:
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", op, ctx.Err())
+	}
+	defer func() { s.batches <- b }()
+	for len(samples) > 0 {
+		n := min(len(samples), batchRows)
+		s.add(b, samples[:n])
+		samples = samples[n:]
+	}
+	return nil
+}
+
+// checkAll finds the first sample that is to be refused.
+func (s *Store) checkAll(op string, samples []tsdb.Sample) error {
+	kept := s.kept(time.Now(), appendSlack)
+	var last *tsdb.Series
+	for i := range samples {
+		series, reason := samples[i].Series, ""
+		if series != last && !nameable(series) {
+			reason = InvalidSeries
+		} else {
+			reason = verdict(samples[i], kept)
+		}
+		if reason != "" {
+			return &fault.Error{
+				Op: op, Name: series.Metric, Kind: fault.Invalid, Reason: reason,
+				Err: fmt.Errorf("sample %d of %d, time %d, value %g", i+1, len(samples), samples[i].Time, samples[i].Value),
+			}
+		}
+		last = series
+	}
+	return nil
+}
+
+// add gives samples, at most batchRows, to the engine.
+func (s *Store) add(b *batch, samples []tsdb.Sample) {
+	b.rows, b.names = b.rows[:0], b.names[:0]
+	var last *tsdb.Series
+	var name []byte
+	for i := range samples {
+		if series := samples[i].Series; series != last {
+			// When names grows, the earlier names stay where they were.
+			start := len(b.names)
+			b.names = appendName(b.names, series)
+			name, last = b.names[start:], series
+		}
+		b.rows = append(b.rows, storage.MetricRow{
+			MetricNameRaw: name,
+			Timestamp:     int64(samples[i].Time),
+			Value:         samples[i].Value,
+		})
+	}
+	s.adding.RLock()
+	defer s.adding.RUnlock()
+	s.engine.AddRows(b.rows, exactBits)
+	s.added.Add(1)
+}

@@ -1,0 +1,115 @@
+package vm
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
+
+	"selvedge.dev/tsdb"
+)
+
+// columns are the points of one series, gathered from its blocks: times
+// strictly ascending, and of the values of one time the greatest.
+//
+// That the same time counts once is decided here and not by the engine's
+// deduplication. That one works on intervals, which of the values stays
+// depends on where blocks end, and merges apply it at leisure; with it off, as
+// here, the engine keeps everything, and every order of arrival reads the same.
+type columns struct {
+	times  []int64
+	values []float64
+
+	// block and the scratch columns are reused.
+	block         storage.Block
+	scratchTimes  []int64
+	scratchValues []float64
+}
+
+// reset makes c empty for another series.
+func (c *columns) reset() { c.times, c.values = c.times[:0], c.values[:0] }
+
+// grow makes room for n points.
+func (c *columns) grow(n int) {
+	c.times, c.values = slices.Grow(c.times, n), slices.Grow(c.values, n)
+}
+
+// len is the number of points.
+func (c *columns) len() int { return len(c.times) }
+
+// view are the points without copying; tsdb.Millis is an int64.
+func (c *columns) view() tsdb.Points {
+	times := unsafe.Slice((*tsdb.Millis)(unsafe.SliceData(c.times)), len(c.times))
+	return tsdb.Points{Times: times, Values: c.values}
+}
+
+// add reads the points of a block that are within tr. Blocks mostly come in
+// the order of time; one that begins before the end of what is there (late or
+// repeated points) is merged with as much of it as it overlaps.
+func (c *columns) add(ref *storage.BlockRef, tr storage.TimeRange) error {
+	ref.MustReadBlock(&c.block)
+	if err := c.block.UnmarshalData(); err != nil {
+		return fmt.Errorf("decode block: %w", err)
+	}
+	n := len(c.times)
+	c.times, c.values = c.block.AppendRowsWithTimeRangeFilter(c.times, c.values, tr)
+	c.settle(n)
+	return nil
+}
+
+// settle makes one ascending sequence of the points before n, which are one,
+// and those from n on, whose times ascend but may repeat.
+func (c *columns) settle(n int) {
+	if n == len(c.times) {
+		return
+	}
+	from := n
+	if n > 0 && c.times[n] <= c.times[n-1] {
+		from = c.mergeTail(n)
+	}
+	c.compact(from)
+}
+
+// mergeTail merges the points from n on into those before by time, and returns
+// the index of the first that moved.
+func (c *columns) mergeTail(n int) int {
+	from, _ := slices.BinarySearch(c.times[:n], c.times[n])
+	c.scratchTimes = append(c.scratchTimes[:0], c.times[from:n]...)
+	c.scratchValues = append(c.scratchValues[:0], c.values[from:n]...)
+	// Writing at at never reaches what is still to be read at i: between
+	// them there is a place for each point left in the scratch columns.
+	at, i := from, n
+	for j := 0; j < len(c.scratchTimes); at++ {
+		if i < len(c.times) && c.times[i] < c.scratchTimes[j] {
+			c.times[at], c.values[at] = c.times[i], c.values[i]
+			i++
+			continue
+		}
+		c.times[at], c.values[at] = c.scratchTimes[j], c.scratchValues[j]
+		j++
+	}
+	return from
+}
+
+// compact removes repeated times from the ascending points from the index on,
+// and leaves the greatest value of each.
+func (c *columns) compact(from int) {
+	i := max(1, from)
+	for i < len(c.times) && c.times[i] != c.times[i-1] {
+		i++
+	}
+	if i >= len(c.times) {
+		return
+	}
+	last := i - 1
+	for ; i < len(c.times); i++ {
+		if c.times[i] == c.times[last] {
+			c.values[last] = max(c.values[last], c.values[i])
+			continue
+		}
+		last++
+		c.times[last], c.values[last] = c.times[i], c.values[i]
+	}
+	c.times, c.values = c.times[:last+1], c.values[:last+1]
+}
