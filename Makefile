@@ -1,0 +1,60 @@
+# What a newcomer needs: make run, make test. Everything else: make help.
+.DEFAULT_GOAL := help
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w'
+FUZZTIME ?= 20s
+# WRITTEN are the Go files that people write, GENERATED those that programs do.
+WRITTEN = git ls-files -co --exclude-standard '*.go' ':!*.pb.go' ':!*_gen.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done
+GENERATED = git ls-files -co --exclude-standard '*.pb.go' '*_gen.go' | xargs -r sha256sum
+GCI := -s standard -s default -s 'prefix(selvedge.dev)'
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## bin/selvedge, the platform and its client, and bin/edged, the device's runtime
+	$(BUILD) -o bin/selvedge ./local
+	$(BUILD) -o bin/edged ./edgeruntime/cmd/edged
+
+run: build ## run the platform here, with this machine as its first device
+	bin/selvedge up --edge
+
+test: ## every test of the module, with the race detector
+	go test -race -timeout 9m ./...
+
+check: tools ## format, linters, architecture, generated code, go.mod
+	@files=$$($(WRITTEN) | xargs bin/gofumpt -l && $(WRITTEN) | xargs bin/gci list $(GCI)) && \
+		[ -z "$$files" ] || { printf 'make fmt changes these files:\n%s\n' "$$files"; exit 1; }
+	go vet -vettool=$(CURDIR)/bin/lint ./...
+	cd tests/lint && go vet -vettool=$(CURDIR)/bin/lint ./... && go test ./...
+	go test ./tests
+	@old=$$($(GENERATED)); go generate ./... && [ "$$old" = "$$($(GENERATED))" ] || { echo 'go generate ./... changes generated code: commit what it writes'; exit 1; }
+	go mod tidy -diff
+
+fmt: tools ## format the code as check wants it
+	@$(WRITTEN) | xargs bin/gofumpt -w && $(WRITTEN) | xargs bin/gci write $(GCI)
+
+tools: # the linter and the formatters, at the versions of tests/lint/go.mod
+	@go -C tests/lint build -o $(CURDIR)/bin/ . mvdan.cc/gofumpt github.com/daixiang0/gci
+
+conformance: ## our filters and delivery against Knative's own packages
+	go -C tests/conformance test -timeout 15m ./...
+
+crash: ## the journal's crash model, 200,000 power cuts
+	SELVEDGE_CRASH_CUTS=200000 go test -timeout 2h -run Crash ./sdk/journal
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@git grep -l --untracked '^func Fuzz' -- '*_test.go' ':!tests/*/' | while read -r f; do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$f"); do \
+			go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$f")" || exit 1; done; done
+
+bench: build ## throughput, latency, memory and start of the platform here
+	go run ./tests/bench
+
+dist: ## dist/functions/FN, or all functions, as projects for Knative's func
+	go run ./infra/dist $(FN)
+
+edge: ## the device's runtime for arm64 and armv7, with sizes
+	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/edged-arm64 ./edgeruntime/cmd/edged
+	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/edged-armv7 ./edgeruntime/cmd/edged
+	@du -h --apparent-size bin/edged-*
+
+.PHONY: help build run test check fmt tools conformance crash fuzz bench dist edge
