@@ -35,7 +35,14 @@ type Result struct {
 	Losses []function.Loss
 	// Err is the cause of a failure, nil on success.
 	Err error
+	// Body is the begin of the answer that was a failure, for the dead letter
+	// sink: at most maxErrorBody bytes.
+	Body []byte
 }
+
+// maxErrorBody bounds what is kept of an answer that is an error. Knative
+// passes on 1 KiB of base64, which is this many bytes.
+const maxErrorBody = 768
 
 // OK reports whether the subscriber took the event.
 func (r Result) OK() bool { return r.Err == nil }
@@ -43,9 +50,11 @@ func (r Result) OK() bool { return r.Err == nil }
 // Retry reports whether another attempt can succeed.
 func (r Result) Retry() bool { return r.Err != nil && fault.Retried(r.Status) }
 
-// failed is the result of an attempt that ended with err before any answer, or
-// of a function in this process that returned err.
-func failed(status int, err error) Result { return Result{Status: status, Err: err} }
+// failed is the result of an attempt that ended with err, and with an answer
+// of that status and body if there was one.
+func failed(status int, err error, body []byte) Result {
+	return Result{Status: status, Err: err, Body: body[:min(len(body), maxErrorBody)]}
+}
 
 // succeeded is the result of an attempt that was taken, with its reply.
 func succeeded(reply *event.Event, losses []function.Loss) Result {

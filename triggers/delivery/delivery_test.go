@@ -101,6 +101,7 @@ func TestDeliver_SameResultInProcessAndOverHTTP(t *testing.T) {
 			require.Equal(t, here.Reply, there.Reply)
 			if !here.OK() {
 				require.Equal(t, fault.ReasonOf(here.Err), fault.ReasonOf(there.Err))
+				require.JSONEq(t, string(here.Body), string(there.Body))
 			}
 		})
 	}
@@ -156,12 +157,13 @@ func (*late) Sync(context.Context) error { return io.ErrShortWrite }
 func TestDeadLetter_SaysWhereAndWhy(t *testing.T) {
 	t.Parallel()
 	e := reading()
-	dead := delivery.DeadLetter(e, "writer", delivery.Result{Status: 400, Err: &fault.Error{Kind: fault.Invalid, Err: errors.New("no numbers")}})
+	dead := delivery.DeadLetter(e, "writer", delivery.Result{Status: 400, Err: io.EOF, Body: []byte("no numbers")})
 	require.Equal(t, "writer", event.Extension(&dead, "knativeerrordest"))
 	require.Equal(t, int32(400), dead.Extensions()["knativeerrorcode"])
 	require.Equal(t, []byte("no numbers"), dead.Extensions()["knativeerrordata"])
 	require.Empty(t, e.Extensions(), "the original is untouched")
 
 	gone := delivery.DeadLetter(e, "writer", delivery.Result{Err: io.EOF})
-	require.Equal(t, int32(-1), gone.Extensions()["knativeerrorcode"])
+	require.Equal(t, int32(500), gone.Extensions()["knativeerrorcode"])
+	require.NotContains(t, gone.Extensions(), "knativeerrordata")
 }

@@ -3,7 +3,6 @@ package delivery
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,9 +25,8 @@ type HTTP struct {
 
 var _ Sink = HTTP{}
 
-// maxErrorBody bounds what is kept of an answer that is an error. It travels
-// in the extension knativeerrordata, which Knative bounds to 1 KiB.
-const maxErrorBody = 1 << 10
+// maxProblem bounds what is read of an answer that is an error.
+const maxProblem = 16 << 10
 
 // Deliver posts the event and reads the answer. A 2xx answer with a body that
 // is no event is a failure, 502, as on Knative: the subscriber meant to say
@@ -36,10 +34,10 @@ const maxErrorBody = 1 << 10
 func (s HTTP) Deliver(ctx context.Context, e event.Event) Result {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(e.Data()))
 	if err != nil {
-		return failed(http.StatusBadRequest, fmt.Errorf("deliver: %w", err))
+		return failed(http.StatusBadRequest, fmt.Errorf("deliver: %w", err), nil)
 	}
 	if err := event.SetHeaders(req.Header, &e); err != nil {
-		return failed(http.StatusBadRequest, fmt.Errorf("deliver: %w", err))
+		return failed(http.StatusBadRequest, fmt.Errorf("deliver: %w", err), nil)
 	}
 	req.Header.Set("Prefer", "reply")
 	client := s.Client
@@ -48,33 +46,23 @@ func (s HTTP) Deliver(ctx context.Context, e event.Event) Result {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return failed(0, &fault.Error{Op: "delivery.HTTP", Kind: fault.Unavailable, Reason: "NO_ANSWER", Err: err})
+		return failed(0, &fault.Error{Op: "delivery.HTTP", Kind: fault.Unavailable, Reason: "NO_ANSWER", Err: err}, nil)
 	}
 	defer func() { _ = resp.Body.Close() }() // the answer was read as far as it is wanted
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 		if err != nil {
-			return failed(resp.StatusCode, fmt.Errorf("deliver: read answer: %w", err))
+			return failed(resp.StatusCode, fmt.Errorf("deliver: read answer: %w", err), nil)
 		}
-		return failed(resp.StatusCode, fault.Parse("delivery.HTTP", resp.StatusCode, body))
+		return failed(resp.StatusCode, fault.Parse("delivery.HTTP", resp.StatusCode, body), body)
 	}
 	reply, err := event.FromResponse(resp, s.Limits)
 	if err != nil {
-		return failed(http.StatusBadGateway, fmt.Errorf("deliver: reply: %w", err))
+		return failed(http.StatusBadGateway, fmt.Errorf("deliver: reply: %w", err), nil)
 	}
 	losses, err := function.ParseLosses(resp.Header.Get(function.LossesHeader))
 	if err != nil {
-		return failed(http.StatusBadGateway, fmt.Errorf("deliver: reply: %w", err))
+		return failed(http.StatusBadGateway, fmt.Errorf("deliver: reply: %w", err), nil)
 	}
 	return succeeded(reply, losses)
-}
-
-// body is what the dead letter sink is told about the answer: its text.
-func body(err error) []byte {
-	var e *fault.Error
-	text := err.Error()
-	if errors.As(err, &e) {
-		text = e.Message()
-	}
-	return []byte(text[:min(len(text), maxErrorBody)])
 }

@@ -2,8 +2,8 @@ package delivery
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 
 	"selvedge.dev/sdk/event"
@@ -30,13 +30,22 @@ type inProcess struct{ function function.Handler }
 func (s inProcess) Deliver(ctx context.Context, e event.Event) (r Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			r = failed(http.StatusInternalServerError, fmt.Errorf("function panicked: %v\n%s", p, debug.Stack()))
+			r = refused(fmt.Errorf("function panicked: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	var drops function.Drops
 	reply, err := s.function.Handle(function.WithDrops(ctx, &drops), e)
 	if err != nil {
-		return failed(fault.KindOf(err).EventStatus(), err)
+		return refused(err)
 	}
 	return succeeded(reply, drops.Losses())
+}
+
+// refused is the result of a function's error, with the answer that it would
+// have given over HTTP.
+func refused(err error) Result {
+	problem := fault.ProblemOf(err)
+	problem.Error.Code = fault.KindOf(err).EventStatus()
+	body, _ := json.Marshal(problem) // strings and numbers encode
+	return failed(problem.Error.Code, err, body)
 }

@@ -1,0 +1,19 @@
+package filter
+
+import (
+	"strings"
+
+	"selvedge.dev/sdk/event"
+)
+
+// prefix passes an event whose attributes all begin with the given values.
+type prefix []pair
+
+// newPrefix is the constructor of the prefix dialect.
+func newPrefix(path string, entries map[string]string) (Filter, error) {
+	pairs, err := newPairs(path, entries, false)
+	return prefix(pairs), err
+}
+
+// Filter compares case-sensitively.
+func (f prefix) Filter(e *event.Event) Verdict { return match(e, f, strings.HasPrefix) }

@@ -1,0 +1,19 @@
+package filter
+
+import (
+	"strings"
+
+	"selvedge.dev/sdk/event"
+)
+
+// suffix passes an event whose attributes all end with the given values.
+type suffix []pair
+
+// newSuffix is the constructor of the suffix dialect.
+func newSuffix(path string, entries map[string]string) (Filter, error) {
+	pairs, err := newPairs(path, entries, false)
+	return suffix(pairs), err
+}
+
+// Filter compares case-sensitively.
+func (f suffix) Filter(e *event.Event) Verdict { return match(e, f, strings.HasSuffix) }
