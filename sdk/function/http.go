@@ -31,9 +31,10 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Server serves one function over HTTP. It implements the optional interfaces
-// of this package by those of the function, so that Knative's middleware can
-// run it. It is safe for concurrent use and starts no goroutines.
+// Server serves one function over HTTP. It has the optional interfaces of this
+// package, and answers for those that the function lacks, so that whatever
+// runs it, such as Knative's middleware, need not ask. It is safe for
+// concurrent use and starts no goroutines.
 type Server struct {
 	handler Handler
 	limits  event.Limits
