@@ -303,8 +303,10 @@ func childIdle(dir string) error {
 	if err := errors.Join(s.Sync(ctx), printResident()); err != nil {
 		return err
 	}
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
 	for n := range 12 {
-		time.Sleep(5 * time.Second)
+		<-tick.C
 		if err := report(100+n, 1); err != nil {
 			return err
 		}

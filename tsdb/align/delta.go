@@ -1,0 +1,60 @@
+package align
+
+import "selvedge.dev/tsdb"
+
+// deltaAligner is ALIGN_DELTA: how much the metric changed over the window.
+//
+//   - Valid for CUMULATIVE and DELTA metrics with numeric values, not for
+//     GAUGE; the value type stays and the kind becomes DELTA (the API).
+//   - CUMULATIVE: the sum of the increases from point to point, each counted
+//     in the window that holds its later point. The first increase is
+//     measured from the last point before the window (see Lookback). So the
+//     deltas of adjoining windows add up to the whole increase.
+//   - DELTA: the sum of the window's values.
+//   - Gaps: an empty window gives no point. The increase over a gap counts in
+//     the window where the points resume. The API would interpolate.
+//   - Resets: a value below the one before says that the count began again at
+//     zero, so the increase is the value itself. An increase between the last
+//     point and the restart is unknown and not counted.
+//   - A single point of a CUMULATIVE metric with none before it determines no
+//     change and gives no point: what it counted may be older than the window.
+//   - A point exactly on the window's start is the one measured from; one on
+//     the end is counted.
+type deltaAligner struct{}
+
+func (deltaAligner) name() string { return "ALIGN_DELTA" }
+
+func (deltaAligner) accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool {
+	return changing(kind) && numeric(valueType)
+}
+
+func (deltaAligner) describe(s *tsdb.Series) { s.Kind = tsdb.Delta }
+
+func (deltaAligner) value(w *window) (float64, bool) {
+	if w.kind == tsdb.Delta {
+		return sum(w.values), true
+	}
+	total, _, ok := w.increase()
+	return total, ok
+}
+
+// increase is how much a counter grew within the window and over how many
+// milliseconds that was measured, or false when one point is all there is.
+func (w *window) increase() (total float64, over tsdb.Millis, ok bool) {
+	values, since := w.values[1:], w.times[0]
+	last := w.values[0]
+	if i, found := w.before(); found {
+		values, since, last = w.values, w.all.Times[i], w.all.Values[i]
+	}
+	if len(values) == 0 {
+		return 0, 0, false
+	}
+	for _, v := range values {
+		if v < last { // the counter began again at zero
+			last = 0
+		}
+		total += v - last
+		last = v
+	}
+	return total, w.times[len(w.times)-1] - since, true
+}

@@ -1,0 +1,188 @@
+// Package reduce makes one time series of many: at every time that any of
+// them has a point, the value is computed from the values that there are.
+// Which series are reduced together is the caller's business (tsdb/query).
+//
+// The reducers are those of Google Cloud Monitoring v3
+// (google/monitoring/v3/common.proto). They are applied to aligned series,
+// whose points share times. A series without a point at a time takes no part
+// there: it counts neither as zero nor as its last value. A time at which no
+// series has a point has none in the result.
+//
+// The order of the series decides how sums are rounded, so a caller who wants
+// the same answer twice gives the same order twice.
+//
+// Everything here is a pure function of its arguments.
+package reduce
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/tsdb"
+)
+
+// field is the request field that every error of this package is about.
+const field = "aggregation.crossSeriesReducer"
+
+// none is REDUCE_NONE: the aligned series as they are.
+const none = "REDUCE_NONE"
+
+// Reducer is one of the reducers of Parse. The zero Reducer is REDUCE_NONE.
+type Reducer struct{ method method }
+
+// method is what one reducer's file provides.
+type method interface {
+	// name is the API's name of the reducer.
+	name() string
+	// accepts says whether series of that kind and value type can be reduced.
+	accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool
+	// describe changes the kind, value type and unit of an accepted series
+	// into those of the result.
+	describe(s *tsdb.Series)
+	// value is the value at a time from those of the series that have a point
+	// there: never none, in the order of the series.
+	value(values []float64) float64
+}
+
+// methods are all reducers but REDUCE_NONE, which has nothing to compute.
+var methods = []method{meanReducer{}, minReducer{}, maxReducer{}, sumReducer{}, countReducer{}}
+
+// Parse returns the reducer of that name; "" means REDUCE_NONE.
+func Parse(name string) (Reducer, error) {
+	if name == "" || name == none {
+		return Reducer{}, nil
+	}
+	known := []string{none}
+	for _, m := range methods {
+		if m.name() == name {
+			return Reducer{m}, nil
+		}
+		known = append(known, m.name())
+	}
+	return Reducer{}, invalid("tsdb/reduce.Parse", name, "it is none of "+strings.Join(known, ", "))
+}
+
+// invalid is the error for a reducer that cannot be used, worded as the API
+// words it.
+func invalid(op, name, reason string) error {
+	return &fault.Error{
+		Op: op, Kind: fault.Invalid, Field: field,
+		Err: fmt.Errorf("field %s had an invalid value of %q: %s", field, name, reason),
+	}
+}
+
+// String is the API's name of the reducer.
+func (r Reducer) String() string {
+	if r.None() {
+		return none
+	}
+	return r.method.name()
+}
+
+// None reports whether r is REDUCE_NONE.
+func (r Reducer) None() bool { return r.method == nil }
+
+// Output is the series that reducing series like in makes: in with the kind,
+// value type and unit of the result. It is an Invalid error when the reducer
+// cannot be applied to that kind and value type.
+func (r Reducer) Output(in *tsdb.Series) (*tsdb.Series, error) {
+	if r.None() {
+		return in, nil
+	}
+	if !r.method.accepts(in.Kind, in.ValueType) {
+		return nil, invalid("tsdb/reduce.Output", r.String(), fmt.Sprintf(
+			"the reducer cannot be applied to series with kind %s and value type %s (%s)", in.Kind, in.ValueType, in.Metric))
+	}
+	out := *in
+	r.method.describe(&out)
+	return &out, nil
+}
+
+// Reduce makes one series of many; the reducer must not be REDUCE_NONE. Every
+// value is visited once: the values are sorted by time, counting how many
+// there are of each, and then computed with in runs.
+func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
+	times := union(series)
+	ends := make([]int, len(times)) // first how many values a time has, then where its run ends
+	each(times, series, func(slot int, _ float64) { ends[slot]++ })
+	total := 0
+	for slot, n := range ends {
+		ends[slot] = total
+		total += n
+	}
+	runs := make([]float64, total)
+	each(times, series, func(slot int, v float64) {
+		runs[ends[slot]] = v
+		ends[slot]++
+	})
+	values := make([]float64, len(times))
+	start := 0
+	for slot, end := range ends {
+		values[slot] = r.method.value(runs[start:end])
+		start = end
+	}
+	return tsdb.Points{Times: times, Values: values}
+}
+
+// each calls f with every value and the index of its time in times, series by
+// series. Aligned series mostly have the next time next.
+func each(times []tsdb.Millis, series []tsdb.Points, f func(slot int, v float64)) {
+	for _, points := range series {
+		slot := 0
+		for i, t := range points.Times {
+			if times[slot] != t {
+				skip, _ := slices.BinarySearch(times[slot:], t)
+				slot += skip
+			}
+			f(slot, points.Values[i])
+			slot++
+		}
+	}
+}
+
+// union is every time of every series once, ascending, in a new slice.
+func union(series []tsdb.Points) []tsdb.Millis {
+	switch len(series) {
+	case 0:
+		return nil
+	case 1:
+		return slices.Clone(series[0].Times)
+	}
+	half := len(series) / 2
+	a, b := union(series[:half]), union(series[half:])
+	if slices.Equal(a, b) {
+		return a
+	}
+	merged := make([]tsdb.Millis, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		next := min(a[0], b[0])
+		merged = append(merged, next)
+		if a[0] == next {
+			a = a[1:]
+		}
+		if b[0] == next {
+			b = b[1:]
+		}
+	}
+	return append(append(merged, a...), b...)
+}
+
+// reducible reports whether series of the kind can be reduced: what a sum
+// since some start of its own says cannot be compared across series.
+func reducible(kind tsdb.MetricKind) bool { return kind == tsdb.Gauge || kind == tsdb.Delta }
+
+// numeric reports whether values of the type can be computed with.
+func numeric(valueType tsdb.ValueType) bool {
+	return valueType == tsdb.Int64 || valueType == tsdb.Double
+}
+
+// sum adds up values.
+func sum(values []float64) float64 {
+	total := 0.0
+	for _, v := range values {
+		total += v
+	}
+	return total
+}
