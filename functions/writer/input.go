@@ -1,0 +1,72 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/resource"
+	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/ingest"
+)
+
+// The reasons for which an event is refused before its data is read.
+const (
+	// ReasonNoProject: the event does not say whose it is.
+	ReasonNoProject = "NO_PROJECT"
+	// ReasonForeignDevice: the event's device is no device of its project.
+	ReasonForeignDevice = "FOREIGN_DEVICE"
+	// ReasonUnknownBlueprint: the device's blueprint is not there.
+	ReasonUnknownBlueprint = "UNKNOWN_BLUEPRINT"
+)
+
+// input is what the decoder needs to know of e. An event without a time
+// happened now; the platform's door stamps events, so that only one from
+// elsewhere is without.
+func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, error) {
+	in := ingest.Event{
+		Project: event.Extension(e, event.Project), Type: e.Type(), MediaType: e.DataContentType(), Data: e.Data(),
+	}
+	if in.Project == "" {
+		return in, refuse(fault.Invalid, ReasonNoProject, event.Project, errors.New("the event belongs to no project"))
+	}
+	if name := event.Extension(e, event.Device); name != "" {
+		device, err := resource.Device.Parse(name)
+		if err != nil || device.Project() != in.Project {
+			return in, refuse(fault.Invalid, ReasonForeignDevice, event.Device, fmt.Errorf("%q is no device of project %q", name, in.Project))
+		}
+		in.Device = device.ID()
+	}
+	t := e.Time()
+	if t.IsZero() {
+		t = time.Now()
+	}
+	in.Time = tsdb.Millis(t.UnixMilli())
+	var err error
+	if name := event.Extension(e, event.Blueprint); name != "" {
+		in.Plan, err = f.plan(ctx, name, in.Type)
+	}
+	return in, err
+}
+
+// plan is the plan of the blueprint for events of the type, nil if it has
+// none.
+func (f *Function) plan(ctx context.Context, name, eventType string) (*ingest.Plan, error) {
+	blueprint, err := f.Devices.Blueprint(ctx, name)
+	switch {
+	case fault.KindOf(err) == fault.NotFound && err != nil:
+		return nil, refuse(fault.NotFound, ReasonUnknownBlueprint, event.Blueprint, err)
+	case err != nil:
+		return nil, fmt.Errorf("read blueprint: %w", err)
+	}
+	byType, err := f.plans.of(blueprint)
+	return byType[eventType], err
+}
+
+// refuse is the error of an event that cannot be stored.
+func refuse(kind fault.Kind, reason, field string, err error) error {
+	return &fault.Error{Op: "writer.Handle", Kind: kind, Reason: reason, Field: field, Err: err}
+}

@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/tsdb"
+)
+
+// The monitored-resource type of devices and its labels.
+const (
+	resourceDevice = "device"
+	labelDevice    = "device_id"
+	labelProject   = "project_id"
+)
+
+// Bounds of names, in bytes. Those of labels are Cloud Monitoring's. A metric
+// type may be longer than there (200), since it is made of an event type and a
+// path; tsdb/catalog has the same bound.
+const (
+	maxMetric     = 512
+	maxLabels     = 30
+	maxLabelName  = 100
+	maxLabelValue = 1024
+)
+
+// declaration is what data says about the series of a point.
+type declaration struct {
+	metric, resource             string
+	metricLabels, resourceLabels tsdb.Labels
+	// kind and unit must be the descriptor's, unless they are "".
+	kind tsdb.MetricKind
+	unit string
+	// valueType is that of a new descriptor.
+	valueType tsdb.ValueType
+}
+
+// learn finds out what the points named key are, and remembers it.
+func (r *run) learn(ctx context.Context, key string, d declaration) (*known, error) {
+	k := &known{refused: d.fault()}
+	if k.refused == "" {
+		have, err := r.descriptors.Ensure(ctx, tsdb.Descriptor{
+			Project: r.event.Project, Type: d.metric, Kind: d.kind, ValueType: d.valueType, Unit: d.unit,
+		})
+		switch fault.KindOf(err) {
+		case fault.Exhausted:
+			// Not remembered: room may be made.
+			return &known{refused: TooManyMetrics}, nil
+		case fault.Invalid:
+			k.refused = InvalidMetric
+		default:
+			if err != nil {
+				return nil, &fault.Error{Op: opDecode, Kind: fault.Unavailable, Err: fmt.Errorf("describe %s: %w", d.metric, err)}
+			}
+			k.become(have, d)
+		}
+	}
+	r.shape.known[key] = k
+	r.shapes.grew(r.shape)
+	return k, nil
+}
+
+// become makes k the series that d declares of a metric with the descriptor
+// have.
+func (k *known) become(have tsdb.Descriptor, d declaration) {
+	switch {
+	case d.kind != "" && d.kind != have.Kind:
+		k.refused = KindConflict
+	case d.unit != "" && have.Unit != "" && d.unit != have.Unit:
+		k.refused = UnitConflict
+	}
+	k.series = tsdb.Series{
+		Project: have.Project, Metric: have.Type, Resource: d.resource,
+		MetricLabels: d.metricLabels, ResourceLabels: d.resourceLabels,
+		Kind: have.Kind, ValueType: have.ValueType, Unit: have.Unit,
+	}
+}
+
+// fault is the reason why d can declare no series, "" if it can.
+func (d *declaration) fault() string {
+	if !validMetric(d.metric) || !validMetric(d.resource) {
+		return InvalidMetric
+	}
+	for _, labels := range []tsdb.Labels{d.metricLabels, d.resourceLabels} {
+		if len(labels) > maxLabels {
+			return InvalidLabel
+		}
+		for i, l := range labels {
+			if i > 0 && l.Name == labels[i-1].Name || !validLabel(l) {
+				return InvalidLabel
+			}
+		}
+	}
+	return ""
+}
+
+// validMetric reports whether s can be a metric type: names of printable
+// characters with slashes between. That is more than Cloud Monitoring takes,
+// since devices name their fields as they like.
+func validMetric(s string) bool {
+	return s != "" && len(s) <= maxMetric && printable(s) &&
+		s[0] != '/' && s[len(s)-1] != '/' && !strings.Contains(s, "//")
+}
+
+// validLabel reports whether l can be a label.
+func validLabel(l tsdb.Label) bool {
+	return l.Name != "" && len(l.Name) <= maxLabelName && printable(l.Name) &&
+		len(l.Value) <= maxLabelValue && printable(l.Value)
+}
+
+// printable reports whether s is UTF-8 without ASCII control characters; one
+// of them, NUL, separates names in tsdb.Series.Key.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
