@@ -1,0 +1,154 @@
+// Command dist writes each function as a project of its own, which Knative's
+// func builds, runs and deploys with any of its builders: those see only the
+// project's folder, and drop the replace directives of its go.mod.
+//
+//	go run ./infra/dist [-root DIR] [-out DIR] [NAME ...]
+//
+// Without a NAME it writes every function that has a func.yaml. A project has
+// the repository's module path and, in their places, only the packages that
+// the function imports, so nothing is renamed and nothing need be published.
+// Its root package, which func's scaffolding imports, serves the function by
+// sdk/function. The same sources give the same project, byte by byte; only what
+// func notes in func.yaml about a deployment is kept from the project before.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	root := flag.String("root", ".", "`folder` of the repository")
+	out := flag.String("out", filepath.Join("dist", "functions"), "`folder` to write the projects to")
+	flag.Parse()
+	written, err := run(context.Background(), *root, *out, flag.Args())
+	for _, folder := range written {
+		fmt.Println(folder)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dist:", err)
+		os.Exit(1)
+	}
+}
+
+// run writes the functions with these names, or all, to folders below out, and
+// returns the folders that it wrote, also when one failed.
+func run(ctx context.Context, root, out string, names []string) (written []string, err error) {
+	if len(names) == 0 {
+		files, err := filepath.Glob(filepath.Join(root, "functions", "*", configFile))
+		if err != nil {
+			return nil, fmt.Errorf("find functions: %w", err)
+		}
+		for _, f := range files {
+			names = append(names, filepath.Base(filepath.Dir(f)))
+		}
+	}
+	for _, name := range names {
+		p := project{root: root, name: name, out: filepath.Join(out, name)}
+		if err := p.write(ctx); err != nil {
+			return written, fmt.Errorf("function %s: %w", name, err)
+		}
+		written = append(written, p.out)
+	}
+	return written, nil
+}
+
+// project is one function on its way to a folder of its own.
+type project struct {
+	// root is the folder of the repository, out the one to write.
+	root, out string
+	// name is the function's: its package is functions/NAME.
+	name string
+}
+
+// configFile is where func reads what to build and how to deploy it.
+const configFile = "func.yaml"
+
+// write replaces the project by what the repository holds now. Everything is
+// read before anything is written.
+func (p project) write(ctx context.Context) error {
+	packages, err := p.packages(ctx)
+	if err != nil {
+		return fmt.Errorf("find its packages: %w", err)
+	}
+	files, err := p.sources(packages)
+	if err != nil {
+		return fmt.Errorf("read its packages: %w", err)
+	}
+	files["function.go"] = p.entry()
+	files[".funcignore"], files[".gitignore"] = []byte(funcignore), []byte(gitignore)
+	if files["LICENSE"], err = os.ReadFile(filepath.Join(p.root, "LICENSE")); err != nil {
+		return fmt.Errorf("read the licence: %w", err)
+	}
+	if files[configFile], err = p.config(); err != nil {
+		return fmt.Errorf("make %s: %w", configFile, err)
+	}
+	if err := p.module(packages, files); err != nil {
+		return fmt.Errorf("make go.mod: %w", err)
+	}
+	if err := p.clear(); err != nil {
+		return fmt.Errorf("clear %s: %w", p.out, err)
+	}
+	for name, text := range files {
+		path := filepath.Join(p.out, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return nil
+}
+
+// sources are the files of the repository's own packages by their paths in it.
+func (p project) sources(packages []*pkg) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, k := range packages {
+		if !k.ours() {
+			continue
+		}
+		for _, name := range k.files() {
+			path := filepath.Join(k.Dir, name)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			rel, err := filepath.Rel(k.Module.Dir, path)
+			if err != nil {
+				return nil, err
+			}
+			files[filepath.ToSlash(rel)] = text
+		}
+	}
+	return files, nil
+}
+
+// clear empties the project's folder, but for func's own notes on its builds.
+// A folder with anything else in it is not touched.
+func (p project) clear() error {
+	entries, err := os.ReadDir(p.out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && !p.written() {
+		return errors.New("it is not empty, and nothing that dist wrote")
+	}
+	for _, e := range entries {
+		if e.Name() == ".func" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(p.out, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
