@@ -1,0 +1,36 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// print writes an answer as the user asked: the platform's own JSON, indented,
+// or a table.
+func (a *app) print(answer any, table func(w io.Writer)) error {
+	switch a.output {
+	case "json":
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(answer)
+	case "table":
+		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+		table(w)
+		return w.Flush()
+	}
+	return usageError{fmt.Errorf("--output is table or json, not %q", a.output)}
+}
+
+// row writes the cells of one line of a table. An empty cell shows as "-".
+func row(w io.Writer, cells ...any) {
+	text := make([]string, len(cells))
+	for i, c := range cells {
+		if text[i] = fmt.Sprint(c); text[i] == "" {
+			text[i] = "-"
+		}
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(text, "\t")) // a tabwriter reports it in Flush
+}

@@ -1,0 +1,114 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"selvedge.dev/local/platform"
+	"selvedge.dev/sdk/event"
+)
+
+// up is `selvedge up`.
+func (a *app) up() *cobra.Command {
+	c := platform.Config{}
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the platform on this machine",
+		Long: `Run the platform on this machine: one process, one data folder, one port.
+
+$` + envAdminKey + ` sets the bootstrap administrator's API key. Without it one is
+made the first time, printed once, and stored hashed.
+
+Ctrl-C drains and loses nothing. An event that was answered with 2xx is kept
+even if the process is killed.`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelInfo
+			}
+			c.Logger = slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: level}))
+			c.AdminKey = os.Getenv(envAdminKey)
+			return a.runUp(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Data, "data", defaultData(), "the folder of all data")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "host and port to listen on; port 0 takes any that is free")
+	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
+	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
+	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")
+	f.Int64Var(&c.JournalBytes, "max-backlog", 4<<30, "bytes of events that may wait for delivery on disk before senders are told to wait")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log what goes on, not only what goes wrong")
+	return cmd
+}
+
+// defaultData is the data folder by the XDG base directory specification.
+func defaultData() string {
+	base := os.Getenv("XDG_DATA_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "selvedge-data"
+		}
+		base = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(base, "selvedge")
+}
+
+// runUp opens the platform, tells what there is, and runs it until ctx ends.
+func (a *app) runUp(ctx context.Context, c platform.Config) (err error) {
+	begin := time.Now()
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return err
+	}
+	p, err := platform.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	a.welcome(p, c, time.Since(begin))
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.out, "\nStopped. Everything is on disk.")
+	return err
+}
+
+// welcome tells what listens, with what credentials, and what to try.
+func (a *app) welcome(p *platform.Platform, c platform.Config, took time.Duration) {
+	say := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(a.out, format+"\n", args...) // the platform runs also if nobody reads
+	}
+	say("Selvedge is ready after %d ms.\n", took.Milliseconds())
+	say("  listening on  %s", p.URL())
+	say("  data in       %s", c.Data)
+	key := p.MadeKey()
+	switch {
+	case key != "":
+		say("  admin key     %s   (made now, stored hashed, not shown again)", key)
+	case c.AdminKey != "":
+		say("  admin key     the one in $%s", envAdminKey)
+		key = "$" + envAdminKey
+	default:
+		say("  admin key     made at the first start; set $%s and restart to replace it", envAdminKey)
+		key = "YOUR-KEY"
+	}
+	if c.Edge {
+		say("  this machine  %s, a reading every 5 s", p.EdgeDevice())
+	}
+	self := os.Args[0]
+	say("\nTry, in another terminal:\n")
+	say("  export %s=%s %s=%s", envURL, p.URL(), envKey, key)
+	say("  %s metrics list", self)
+	say("  %s metrics query 'metric.type = \"%s/cpu/utilization\"' --align mean --period 10s", self, event.TypeHost)
+	say("\nCtrl-C stops it and loses nothing.")
+}

@@ -1,0 +1,130 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"selvedge.dev/functions/logging"
+	"selvedge.dev/functions/processor"
+	"selvedge.dev/functions/threshold"
+	"selvedge.dev/functions/writer"
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/function"
+	"selvedge.dev/triggers/broker"
+	"selvedge.dev/triggers/delivery"
+	"selvedge.dev/triggers/manifests"
+)
+
+// functions are the functions of this process by the name that manifests refer
+// to them with.
+func (p *Platform) functions() map[string]function.Handler {
+	p.writer = &writer.Function{Series: p.series, Descriptors: p.metrics, Devices: p.registry}
+	return map[string]function.Handler{
+		"processor": &processor.Function{Devices: p.registry},
+		"writer":    p.writer,
+		"threshold": threshold.New(),
+		"logging":   &logging.Function{Records: p.records},
+	}
+}
+
+// startFunctions makes the functions and starts those that ask for it, with the
+// environment of this process. They are stopped when the platform is closed.
+func (p *Platform) startFunctions(ctx context.Context) (map[string]function.Handler, error) {
+	env := map[string]string{}
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	functions := p.functions()
+	for name, f := range functions {
+		if s, ok := f.(function.Starter); ok {
+			if err := s.Start(ctx, env); err != nil {
+				return nil, fmt.Errorf("start function %s: %w", name, err)
+			}
+		}
+		if s, ok := f.(function.Stopper); ok {
+			p.onClose(func() error { return s.Stop(context.WithoutCancel(ctx)) })
+		}
+	}
+	return functions, nil
+}
+
+// openPipeline opens the broker with the triggers of the manifests.
+func (p *Platform) openPipeline(ctx context.Context) error {
+	set, err := manifests.Load(manifests.Files())
+	if err != nil {
+		return err
+	}
+	functions, err := p.startFunctions(ctx)
+	if err != nil {
+		return err
+	}
+	defaults := map[string]*manifests.Delivery{}
+	for _, b := range set.Brokers {
+		defaults[b.Name] = b.Delivery
+	}
+	triggers := make([]broker.Trigger, len(set.Triggers))
+	for i, m := range set.Triggers {
+		d := m.Delivery
+		if d == nil {
+			d = defaults[m.Broker]
+		}
+		if d == nil {
+			d = &manifests.Delivery{}
+		}
+		t := broker.Trigger{Name: m.Name, Filter: m.Filter, Policy: policyOf(*d)}
+		if t.Sink, t.Dest, err = sinkOf(m.Subscriber, functions); err != nil {
+			return fmt.Errorf("trigger %s: subscriber: %w", m.Name, err)
+		}
+		if d.DeadLetterSink != nil {
+			if t.DeadLetter, _, err = sinkOf(*d.DeadLetterSink, functions); err != nil {
+				return fmt.Errorf("trigger %s: dead letter sink: %w", m.Name, err)
+			}
+		}
+		if _, remote := t.Sink.(delivery.HTTP); remote {
+			t.Lanes = remoteLanes
+		}
+		triggers[i] = t
+	}
+	p.broker, err = broker.Open(ctx, broker.Options{
+		Dir: filepath.Join(p.config.Data, "broker"), Ledger: p.losses, MaxBytes: p.config.JournalBytes, Logger: p.log,
+	}, triggers)
+	if err != nil {
+		return err
+	}
+	p.onClose(p.broker.Close)
+	return nil
+}
+
+// policyOf is the policy of a manifest. As on Knative there is a pause between
+// attempts only if both its policy and its unit are given.
+func policyOf(d manifests.Delivery) delivery.Policy {
+	p := delivery.Policy{Retry: d.Retry, Timeout: d.Timeout}
+	if d.BackoffPolicy != "" {
+		p.Backoff, p.Delay = delivery.Backoff(d.BackoffPolicy), d.BackoffDelay
+	}
+	return p
+}
+
+// remoteLanes is how many events may be on their way to one remote function: a
+// round trip of a millisecond then allows 32,000 events a second.
+const remoteLanes = 32
+
+// sinkOf resolves a manifest's destination: a Knative service by the name of a
+// function in this process, or a URI.
+func sinkOf(d manifests.Destination, functions map[string]function.Handler) (delivery.Sink, string, error) {
+	if d.Ref == nil {
+		return delivery.HTTP{URL: d.URI}, d.URI, nil
+	}
+	h, ok := functions[d.Ref.Name]
+	if !ok || d.Ref.Kind != "Service" {
+		return nil, "", &fault.Error{
+			Op: "platform.sink", Name: d.Ref.Name, Kind: fault.NotFound,
+			Err: fmt.Errorf("no function answers to %s %s", d.Ref.Kind, d.Ref.Name),
+		}
+	}
+	return delivery.InProcess(h), d.Ref.Name, nil
+}

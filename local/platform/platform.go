@@ -1,0 +1,215 @@
+// Package platform is Selvedge on one machine: every engine with its embedded
+// default, every function in this process, one data folder and one port.
+//
+// It only puts parts together. What a part promises is in its own package;
+// what this one adds is the order of things: nothing is answered before the
+// stores are open, and on the way down the door closes first, then the
+// triggers finish what is in hand, then the stores are made durable.
+package platform
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"selvedge.dev/functions/devices"
+	functionsiam "selvedge.dev/functions/iam"
+	"selvedge.dev/functions/writer"
+	"selvedge.dev/logstore/sqlstore"
+	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/store/sqlite"
+	"selvedge.dev/triggers/broker"
+	"selvedge.dev/triggers/ledger"
+	"selvedge.dev/tsdb/catalog"
+	"selvedge.dev/tsdb/vm"
+)
+
+// Config configures a platform.
+type Config struct {
+	// Data is the folder of everything that it keeps.
+	Data string
+	// Listen is the address of its port, "127.0.0.1:8080"; port 0 takes any.
+	Listen string
+	// AdminKey is the bootstrap administrator's key; "" has one made when
+	// there is none.
+	AdminKey string
+	// Edge also runs the edge runtime of this machine.
+	Edge bool
+	// Limits bounds what the door for events takes.
+	Limits event.Limits
+	// JournalBytes bounds the events that wait for delivery, on disk; 0 means
+	// the broker's default.
+	JournalBytes int64
+	// Logger is told of state changes; nil discards.
+	Logger *slog.Logger
+}
+
+// Platform is an open platform: its port is bound and its stores are open.
+type Platform struct {
+	config   Config
+	log      *slog.Logger
+	madeKey  string
+	listener net.Listener
+	db       *sql.DB
+	keyring  *iam.Keyring
+	registry *devices.Service
+	iam      *functionsiam.Service
+	series   *vm.Store
+	metrics  *catalog.Catalog
+	records  *sqlstore.Store
+	losses   *ledger.SQL
+	writer   *writer.Function
+	broker   *broker.Broker
+	server   *http.Server
+	// closers undo Open, the last first.
+	closers []func() error
+	ready   atomic.Bool
+}
+
+// schema is everything that is in the one SQL database.
+const schema = functionsiam.Schema + devices.Schema + catalog.Schema + sqlstore.Schema + ledger.Schema
+
+// Open opens the stores, recovers them, and binds the port. Close the platform
+// also when Run is never called.
+func Open(ctx context.Context, c Config) (_ *Platform, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Platform{config: c, log: c.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open platform in %s: %w", c.Data, err), p.Close())
+		}
+	}()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, err
+	}
+	// The port comes first: who is told that it is taken has changed nothing.
+	if p.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, err
+	}
+	p.onClose(func() error {
+		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	if err := p.openStores(ctx); err != nil {
+		return nil, err
+	}
+	if p.madeKey, err = p.keyring.Bootstrap(ctx, c.AdminKey); err != nil {
+		return nil, err
+	}
+	if err := p.openPipeline(ctx); err != nil {
+		return nil, err
+	}
+	p.server = p.newServer()
+	return p, nil
+}
+
+// onClose has f called by Close, before what was registered earlier.
+func (p *Platform) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+// openStores opens what is on disk but the broker.
+func (p *Platform) openStores(ctx context.Context) (err error) {
+	if p.db, err = sqlite.Open(ctx, filepath.Join(p.config.Data, "platform.db"), schema); err != nil {
+		return err
+	}
+	p.onClose(p.db.Close)
+	p.keyring = iam.NewKeyring(functionsiam.NewStore(p.db))
+	p.registry = devices.New(p.db, devices.Options{Authorize: iam.Authorize, Deleting: p.keyring.RevokeAll, Logger: p.log})
+	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: iam.Authorize, Devices: p.registry, Logger: p.log})
+	p.records = sqlstore.New(p.db, sqlstore.Options{})
+	p.losses = ledger.New(p.db)
+	if p.metrics, err = catalog.New(ctx, p.db); err != nil {
+		return err
+	}
+	if p.series, err = vm.Open(filepath.Join(p.config.Data, "series"), vm.Options{Describe: p.metrics.Describe, Logger: p.log}); err != nil {
+		return err
+	}
+	p.onClose(p.series.Close)
+	return nil
+}
+
+// Addr is the address that the platform listens on.
+func (p *Platform) Addr() net.Addr { return p.listener.Addr() }
+
+// URL is where clients on this machine reach the platform.
+func (p *Platform) URL() string { return "http://" + p.listener.Addr().String() }
+
+// MadeKey is the administrator's key if Open made one, else "". It is stored
+// hashed and cannot be had again.
+func (p *Platform) MadeKey() string { return p.madeKey }
+
+// drain is how long requests in hand may take once the platform should stop.
+const drain = 10 * time.Second
+
+// Run serves until ctx ends, then stops in order: the port, the edge runtime,
+// the triggers. An error means that a part could not go on.
+func (p *Platform) Run(ctx context.Context) error {
+	triggers, stopTriggers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTriggers()
+	delivering := make(chan error, 1)
+	go func() { delivering <- p.broker.Run(triggers) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := p.server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	if p.config.Edge {
+		g.Go(func() error { return p.runEdge(ctx) })
+	}
+	var broken error
+	g.Go(func() error {
+		select {
+		case broken = <-delivering:
+			delivering <- nil
+			if broken == nil {
+				broken = errors.New("the triggers ended")
+			}
+		case <-ctx.Done():
+		}
+		p.ready.Store(false)
+		p.log.Info("stopping")
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+		defer cancel()
+		return errors.Join(broken, p.server.Shutdown(grace))
+	})
+	p.ready.Store(true)
+	err := g.Wait()
+	stopTriggers()
+	return errors.Join(err, <-delivering)
+}
+
+// notReady is what /readyz answers before Run and while the platform stops.
+func (p *Platform) notReady() error {
+	if p.ready.Load() {
+		return nil
+	}
+	return &fault.Error{Op: "platform", Kind: fault.Unavailable, Reason: "NOT_SERVING", Err: errors.New("starting or stopping")}
+}
+
+// Close makes everything durable and releases it. Run must have returned.
+func (p *Platform) Close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,68 @@
+package platform
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"selvedge.dev/functions/gateway"
+	"selvedge.dev/functions/ingest"
+	"selvedge.dev/functions/logging"
+	"selvedge.dev/functions/monitoring"
+	"selvedge.dev/functions/writer"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/journal"
+	"selvedge.dev/triggers/broker"
+	"selvedge.dev/tsdb/query"
+)
+
+// The times of the port. A body of 4 MiB over a link of 64 kB/s takes a
+// minute; an idle connection of a device that reports every minute stays open.
+const (
+	headerTimeout = 10 * time.Second
+	readTimeout   = 2 * time.Minute
+	idleTimeout   = 3 * time.Minute
+	maxHeader     = 128 << 10
+)
+
+// newServer is the server behind the port.
+func (p *Platform) newServer() *http.Server {
+	door := &ingest.Service{Broker: p.broker, Devices: p.registry, Limits: p.config.Limits}
+	handler := gateway.New(gateway.Options{
+		Authenticator: p.keyring,
+		Ready:         p.notReady,
+		Logger:        p.log,
+		Services: []gateway.Service{
+			door,
+			p.registry,
+			p.iam,
+			&monitoring.Service{Engine: query.New(p.series, query.Options{}), Descriptors: p.metrics, Authorize: iam.Authorize, Logger: p.log},
+			&writer.Service{Writer: p.writer, Authorize: iam.Authorize, Logger: p.log},
+			&logging.Service{Records: p.records, Authorize: iam.Authorize, Logger: p.log},
+			gateway.Losses{Ledger: p.losses},
+			gateway.Status{Read: func() any { return p.status(door) }},
+		},
+	})
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+	}
+}
+
+// status is the answer of GET /v1/status.
+type status struct {
+	// Events are the figures of the door for events.
+	Events map[string]int64 `json:"events"`
+	// Triggers are the figures of each trigger.
+	Triggers []broker.Stats `json:"triggers"`
+	// Journal are the figures of the broker's journal.
+	Journal journal.Stats `json:"journal"`
+}
+
+// status collects the platform's figures.
+func (p *Platform) status(door *ingest.Service) status {
+	return status{Events: door.Counts(), Triggers: p.broker.Stats(), Journal: p.broker.Journal()}
+}
