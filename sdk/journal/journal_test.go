@@ -67,7 +67,7 @@ func TestAppend_FullJournalResumesWhenCursorsPass(t *testing.T) {
 	dir := t.TempDir()
 	o := journal.Options{SegmentBytes: 64 << 10, MaxBytes: 128 << 10}
 	j := open(t, dir, o)
-	c := cursor(t, j, "c")
+	cursor(t, j, "c")
 	var full error
 	for full == nil {
 		_, full = j.Append(context.Background(), make([]byte, 10_000))
@@ -84,7 +84,7 @@ func TestAppend_FullJournalResumesWhenCursorsPass(t *testing.T) {
 	_, err := j.Append(context.Background(), make([]byte, 10_000))
 	require.Equal(t, journal.ReasonJournalFull, fault.ReasonOf(err))
 
-	c = cursor(t, j, "c")
+	c := cursor(t, j, "c")
 	require.NoError(t, c.Commit(12))
 	require.EqualValues(t, 12, j.First())
 	first, err := j.Append(context.Background(), make([]byte, 10_000))

@@ -97,8 +97,12 @@ func (d *osDir) Names() ([]string, error) {
 // Sync implements Dir.
 func (d *osDir) Sync() error { return d.file.Sync() }
 
-// Close implements Dir; it releases the lock.
-func (d *osDir) Close() error { return d.file.Close() }
+// Close implements Dir. Closing alone would not release the lock while a child
+// process that was just forked still has the descriptor.
+func (d *osDir) Close() error {
+	err := control(d.file, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_UN) })
+	return errors.Join(err, d.file.Close())
+}
 
 // osFile adds to os.File what the journal needs beyond it.
 type osFile struct{ *os.File }

@@ -27,7 +27,7 @@ const (
 	timeMark  = "TTTTTTTTTTTTTTTTTTTTTTTT"
 	valueMark = "77.7777"
 	template  = `{"specversion":"1.0","id":"` + idMark + `","source":"//selvedge.dev/projects/default/devices/bench-%04d",` +
-		`"type":"com.example.climate","time":"` + timeMark + `","datacontenttype":"application/json","data":{"temperature":77.7777,` +
+		`"type":"com.example.bench","time":"` + timeMark + `","datacontenttype":"application/json","data":{"temperature":77.7777,` +
 		`"humidity":77.7777,"pressure":77.7777,"co2":77.7777,"light":77.7777,"noise":77.7777,"motion":77.7777,` +
 		`"battery":{"volts":77.7777,"percent":77.7777},"rssi":77.7777}}`
 )

@@ -268,7 +268,7 @@ func queryable(ctx context.Context, p *process.Platform) ([]time.Duration, error
 		}
 		stamp := now.UTC().Truncate(time.Millisecond).Format("2006-01-02T15:04:05.000Z")
 		q := url.Values{
-			"filter":           {`metric.type = "com.example.climate/temperature" AND resource.labels.device_id = "bench-0999"`},
+			"filter":           {`metric.type = "com.example.bench/temperature" AND resource.labels.device_id = "bench-0999"`},
 			"interval.endTime": {stamp}, "interval.startTime": {stamp},
 		}
 		for {
