@@ -80,7 +80,7 @@ func (s *Service) handle(permission string, f func(w http.ResponseWriter, r *htt
 			return
 		}
 		if s.Logger != nil && fault.KindOf(err) == fault.Internal {
-			s.Logger.ErrorContext(r.Context(), "monitoring request failed", "error", err, "path", r.URL.Path)
+			s.Logger.ErrorContext(r.Context(), "monitoring request failed", slog.Any("error", err), slog.String("path", r.URL.Path))
 		}
 		fault.Write(w, err)
 	}

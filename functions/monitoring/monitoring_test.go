@@ -115,7 +115,7 @@ func TestTimeSeries_Raw(t *testing.T) {
 	status, body := get(t, srv.URL+"/v3/projects/p/timeSeries?"+encode(
 		"filter", `metric.type = "uptime"`, "interval.startTime", "2025-06-01T11:58:00Z", "interval.endTime", "2025-06-01T12:00:00Z"))
 	require.Equal(t, http.StatusOK, status)
-	require.Equal(t, `{"timeSeries":[{"metric":{"type":"uptime"},"resource":{"type":"device","labels":{"device_id":"d1","project_id":"p"}},`+
+	require.JSONEq(t, `{"timeSeries":[{"metric":{"type":"uptime"},"resource":{"type":"device","labels":{"device_id":"d1","project_id":"p"}},`+
 		`"metricKind":"CUMULATIVE","valueType":"INT64","unit":"s","points":[`+
 		`{"interval":{"endTime":"2025-06-01T12:00:00Z"},"value":{"int64Value":"90"}},`+
 		`{"interval":{"endTime":"2025-06-01T11:59:00Z"},"value":{"int64Value":"30"}}]}],"unit":"s"}`+"\n", string(body))

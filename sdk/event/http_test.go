@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -65,7 +64,7 @@ func TestFromRequest_Refuses(t *testing.T) {
 		t.Helper()
 		_, _, err := event.FromRequest(r, event.Limits{Body: 100, Event: 80})
 		var e *fault.Error
-		require.True(t, errors.As(err, &e), "%v", err)
+		require.ErrorAs(t, err, &e)
 		require.Equal(t, status, e.Kind.HTTPStatus(), "%v", err)
 		require.Equal(t, field, e.Field, "%v", err)
 	}

@@ -2,7 +2,6 @@ package event_test
 
 import (
 	"encoding/json"
-	"errors"
 	"testing"
 	"time"
 
@@ -55,7 +54,7 @@ func TestFromJSON_NamesTheAttributeAtFault(t *testing.T) {
 		t.Helper()
 		_, err := event.FromJSON([]byte(text))
 		var e *fault.Error
-		require.True(t, errors.As(err, &e), "%s: %v", text, err)
+		require.ErrorAs(t, err, &e, text)
 		require.Equal(t, fault.Invalid, e.Kind, text)
 		require.Equal(t, field, e.Field, text)
 	}
@@ -101,7 +100,7 @@ func TestSplitJSON_OneBadElementLeavesTheOthers(t *testing.T) {
 	texts, err := event.SplitJSON([]byte(` [ {"a":[1,2]} , 7, "x,]" ] `))
 	require.NoError(t, err)
 	require.Len(t, texts, 3)
-	require.Equal(t, `{"a":[1,2]}`, string(texts[0]))
+	require.JSONEq(t, `{"a":[1,2]}`, string(texts[0]))
 	require.Equal(t, `"x,]"`, string(texts[2]))
 	texts, err = event.SplitJSON([]byte(`[]`))
 	require.NoError(t, err)

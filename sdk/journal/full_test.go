@@ -2,7 +2,6 @@ package journal_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -64,7 +63,7 @@ func fillDrainResume(t *testing.T, dir string, o journal.Options, takeRest func(
 				require.Equal(t, journal.ReasonDiskFull, fault.ReasonOf(err))
 				require.ErrorIs(t, err, syscall.ENOSPC)
 				var retry fault.RetryAfter
-				require.True(t, errors.As(err, &retry))
+				require.ErrorAs(t, err, &retry)
 				return
 			}
 		}

@@ -64,7 +64,7 @@ func Open(path string, o Options) (*Journal, error) {
 		return nil, wrap(op, err)
 	}
 	j := &Journal{
-		options: o, log: o.Logger.With("journal", path), dir: dir,
+		options: o, log: o.Logger.With(slog.String("journal", path)), dir: dir,
 		requests: sync.Pool{New: newRequest}, crowd: make(chan struct{}, 1),
 		cursors: map[string]*Cursor{},
 	}

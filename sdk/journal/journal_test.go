@@ -3,7 +3,6 @@ package journal_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,7 +136,7 @@ func TestDropOldest_CountsWhatCursorsMissed(t *testing.T) {
 
 	j = open(t, dir, o)
 	st := j.Stats()
-	require.EqualValues(t, first, st.Cursors[1].Position)
+	require.Equal(t, first, st.Cursors[1].Position)
 	require.EqualValues(t, first-1, st.Cursors[1].Evicted)
 }
 
@@ -509,6 +508,6 @@ func TestErrors_AreOfTheirOperation(t *testing.T) {
 	j := open(t, t.TempDir(), journal.Options{MaxRecord: 1})
 	_, err := j.Append(context.Background(), []byte("ab"))
 	var e *fault.Error
-	require.True(t, errors.As(err, &e))
+	require.ErrorAs(t, err, &e)
 	require.Equal(t, "journal.Append", e.Op)
 }

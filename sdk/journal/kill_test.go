@@ -151,6 +151,7 @@ func runChild(t *testing.T, dir string, n int, acked map[journal.Offset]string) 
 			require.NoError(t, cmd.Process.Kill())
 		}
 	}
+	require.NoError(t, lines.Err())
 	require.Error(t, cmd.Wait(), "killed")
 	require.LessOrEqual(t, n, 0, "the child ended by itself")
 	return position

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sort"
 
@@ -200,13 +201,14 @@ func (j *Journal) missed(s *segment, g span) {
 	if news == 0 {
 		return
 	}
-	j.log.Warn("records lost to damage", "segment", s.path, "from_offset", uint64(g.from), "to_offset", uint64(g.to), "records", news)
+	j.log.Warn("records lost to damage", slog.String("segment", s.path),
+		slog.Uint64("from_offset", uint64(g.from)), slog.Uint64("to_offset", uint64(g.to)), slog.Any("records", news))
 	if !sealed {
 		return
 	}
 	// The next Open takes a seal's word for it, and would forget the count.
 	if err := j.describe(s); err != nil {
-		j.log.Warn("loss not noted in the segment", "segment", s.path, "error", err)
+		j.log.Warn("loss not noted in the segment", slog.String("segment", s.path), slog.Any("error", err))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -69,7 +70,7 @@ func (j *Journal) openCursors(names []string) error {
 			return err
 		}
 		if !ok {
-			j.log.Warn("cursor is damaged and starts again at the oldest record", "cursor", name)
+			j.log.Warn("cursor is damaged and starts again at the oldest record", slog.String("cursor", name))
 		}
 		j.cursors[name] = &Cursor{journal: j, name: name, slots: s, state: m}
 	}
@@ -97,7 +98,7 @@ func (j *Journal) openSegments(names []string) ([]*found, error) {
 			return nil, err
 		}
 		if s == nil {
-			j.log.Warn("segment file has neither a readable name nor a readable header", "segment", path)
+			j.log.Warn("segment file has neither a readable name nor a readable header", slog.String("segment", path))
 			continue
 		}
 		j.sequence = max(j.sequence, s.sequence+1)
@@ -269,8 +270,8 @@ func (j *Journal) settle(all []*found, headKnown bool) error {
 	}
 	j.readable = j.lastReadable()
 	st := j.stats()
-	j.log.Info("journal opened", "first_offset", uint64(st.First), "end_offset", uint64(st.End),
-		"segments", st.Segments, "bytes", st.Bytes, "lost_corrupt", st.Lost[LostCorrupt])
+	j.log.Info("journal opened", slog.Uint64("first_offset", uint64(st.First)), slog.Uint64("end_offset", uint64(st.End)),
+		slog.Int("segments", st.Segments), slog.Int64("bytes", st.Bytes), slog.Uint64("lost_corrupt", st.Lost[LostCorrupt]))
 	return j.bury()
 }
 

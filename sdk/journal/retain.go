@@ -1,6 +1,9 @@
 package journal
 
-import "slices"
+import (
+	"log/slog"
+	"slices"
+)
 
 // reclaim deletes the segments that every cursor has passed, except the active
 // one. shape is held.
@@ -137,6 +140,6 @@ func (j *Journal) retire() {
 // still counts against MaxBytes and is tried again later. shape is held.
 func (j *Journal) tidy() {
 	if err := j.reclaim(); err != nil {
-		j.log.Warn("passed segments are not deleted yet", "error", err)
+		j.log.Warn("passed segments are not deleted yet", slog.Any("error", err))
 	}
 }

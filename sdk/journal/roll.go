@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 )
 
@@ -144,7 +145,7 @@ func (j *Journal) abandon() error {
 func (j *Journal) forsake() error {
 	s := j.active
 	j.activate(nil, 0)
-	j.log.Warn("segment abandoned after a failed write", "segment", s.path, "end_offset", uint64(s.end))
+	j.log.Warn("segment abandoned after a failed write", slog.String("segment", s.path), slog.Uint64("end_offset", uint64(s.end)))
 	if s.end > s.first {
 		return j.shrink(s)
 	}

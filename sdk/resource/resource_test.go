@@ -1,7 +1,6 @@
 package resource_test
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 	"testing"
@@ -106,7 +105,7 @@ func FuzzParse(f *testing.F) {
 		require.Equal(t, grammar.MatchString(s), err == nil, "%q: %v", s, err)
 		if err != nil {
 			var e *fault.Error
-			require.True(t, errors.As(err, &e))
+			require.ErrorAs(t, err, &e)
 			require.Contains(t, e.Message(), "segment ")
 			return
 		}

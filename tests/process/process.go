@@ -110,7 +110,7 @@ func (p *Platform) watch(stdout io.Reader, address chan<- string) {
 		}
 		_, _ = fmt.Fprintln(p.output, lines.Text()) // a tail takes everything
 	}
-	p.err = p.cmd.Wait()
+	p.err = errors.Join(lines.Err(), p.cmd.Wait())
 }
 
 // awaitReady polls /readyz.

@@ -178,6 +178,7 @@ func runKilled(t *testing.T, dir string, round int) (durable int) {
 			require.NoError(t, cmd.Process.Kill())
 		}
 	}
+	require.NoError(t, lines.Err())
 	require.Error(t, cmd.Wait())
 	require.Empty(t, stderr.String())
 	return durable

@@ -34,7 +34,7 @@ func Handler(log *slog.Logger, h func(*http.Request) (any, error)) http.HandlerF
 		v, err := h(r)
 		if err != nil {
 			if fault.KindOf(err) == fault.Internal {
-				log.ErrorContext(r.Context(), "request ended with an internal error", "method", r.Method, "error", err)
+				log.ErrorContext(r.Context(), "request ended with an internal error", slog.String("method", r.Method), slog.Any("error", err))
 			}
 			fault.Write(w, err)
 			return
@@ -48,7 +48,7 @@ func Handler(log *slog.Logger, h func(*http.Request) (any, error)) http.HandlerF
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(v); err != nil {
 			// Either the caller is gone, or v cannot be JSON, which is a bug.
-			log.WarnContext(r.Context(), "answer not written", "method", r.Method, "error", err)
+			log.WarnContext(r.Context(), "answer not written", slog.String("method", r.Method), slog.Any("error", err))
 		}
 	}
 }
