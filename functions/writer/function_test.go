@@ -225,19 +225,17 @@ func TestHandle_RegistryThatDoesNotAnswer(t *testing.T) {
 	require.Equal(t, fault.Unavailable, fault.KindOf(err))
 }
 
-func TestHandle_EventWithoutATimeIsOfNow(t *testing.T) {
+// TestHandle_EventWithoutATimeIsOfItsArrival delivers an event without a time
+// twice: it must not become two points.
+func TestHandle_EventWithoutATimeIsOfItsArrival(t *testing.T) {
 	t.Parallel()
 	h := newHarness()
 	e := reading(`{"a": 1}`)
 	e.SetTime(time.Time{})
-	before := time.Now()
-	require.Empty(t, h.handle(t, e))
-	var at time.Time
-	require.NoError(t, h.series.Select(t.Context(), tsdb.Selection{Project: "p", Interval: tsdb.Interval{End: math.MaxInt64}}, func(_ *tsdb.Series, p tsdb.Points) error {
-		at = time.UnixMilli(int64(p.Times[0]))
-		return nil
-	}))
-	require.WithinRange(t, at, before.Truncate(time.Millisecond), time.Now())
+	e.SetExtension(event.ArrivalTime, noon.Add(time.Minute))
+	require.Empty(t, h.handle(t, event.Clone(&e)))
+	require.Empty(t, h.handle(t, event.Clone(&e)))
+	require.Equal(t, []string{"d com.example.climate/a GAUGE 1 1m0s"}, h.stored(t))
 }
 
 // picky is a store that takes no sample with the value 13.

@@ -23,9 +23,7 @@ const (
 	ReasonUnknownBlueprint = "UNKNOWN_BLUEPRINT"
 )
 
-// input is what the decoder needs to know of e. An event without a time
-// happened now; the platform's door stamps events, so that only one from
-// elsewhere is without.
+// input is what the decoder needs to know of e.
 func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, error) {
 	in := ingest.Event{
 		Project: event.Extension(e, event.Project), Type: e.Type(), MediaType: e.DataContentType(), Data: e.Data(),
@@ -40,16 +38,25 @@ func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, err
 		}
 		in.Device = device.ID()
 	}
-	t := e.Time()
-	if t.IsZero() {
-		t = time.Now()
-	}
-	in.Time = tsdb.Millis(t.UnixMilli())
+	in.Time = tsdb.Millis(timeOf(e).UnixMilli())
 	var err error
 	if name := event.Extension(e, event.Blueprint); name != "" {
 		in.Plan, err = f.plan(ctx, name, in.Type)
 	}
 	return in, err
+}
+
+// timeOf is when e happened: its time, or else when the broker took it, which
+// is the same at every delivery, so that a point of it counts once. Only an
+// event from elsewhere has neither.
+func timeOf(e *event.Event) time.Time {
+	if t := e.Time(); !t.IsZero() {
+		return t
+	}
+	if t, err := time.Parse(time.RFC3339Nano, event.Extension(e, event.ArrivalTime)); err == nil {
+		return t
+	}
+	return time.Now()
 }
 
 // plan is the plan of the blueprint for events of the type, nil if it has

@@ -75,7 +75,7 @@ func (p *Platform) openPipeline(ctx context.Context) error {
 		if d == nil {
 			d = &manifests.Delivery{}
 		}
-		t := broker.Trigger{Name: m.Name, Filter: m.Filter, Policy: policyOf(*d)}
+		t := broker.Trigger{Name: m.Name, Filter: m.Filter, Policy: policyOf(*d), Patient: m.Annotations[patient] == "wait"}
 		if t.Sink, t.Dest, err = sinkOf(m.Subscriber, functions); err != nil {
 			return fmt.Errorf("trigger %s: subscriber: %w", m.Name, err)
 		}
@@ -98,6 +98,10 @@ func (p *Platform) openPipeline(ctx context.Context) error {
 	p.onClose(p.broker.Close)
 	return nil
 }
+
+// patient is the annotation of triggers whose events wait, as long as it takes,
+// when their function answers that it cannot take events now.
+const patient = "selvedge.dev/when-unavailable"
 
 // policyOf is the policy of a manifest. As on Knative there is a pause between
 // attempts only if both its policy and its unit are given.

@@ -24,6 +24,10 @@ const (
 	AliasKey   = "aliaskey"
 	AliasValue = "aliasvalue"
 
+	// ArrivalTime is when the broker took the event, as on Knative. It is the
+	// same whenever the event is delivered.
+	ArrivalTime = "knativearrivaltime"
+
 	// Reserved begins the name of every attribute that only the platform sets.
 	Reserved = "selvedge"
 	// Project is the id of the project that an event belongs to. Everything

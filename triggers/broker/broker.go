@@ -53,6 +53,11 @@ type Trigger struct {
 	Dest string
 	// Policy is how failures are retried.
 	Policy delivery.Policy
+	// Patient says that the sink is away only while a store of the platform
+	// is, and that events must wait for it: an attempt that ends with 429 or
+	// 503 does not count as one. Otherwise the Policy holds, so that a function
+	// that is gone for good cannot fill the journal for everybody.
+	Patient bool
 	// DeadLetter takes what could not be delivered, with the same policy; nil
 	// means that it is dropped and counted in the ledger.
 	DeadLetter delivery.Sink

@@ -330,6 +330,31 @@ func TestRetry_OthersPassAFailingEvent(t *testing.T) {
 	require.Eventually(t, func() bool { return r.Stats()[0].Pending == 0 }, 10*time.Second, time.Millisecond)
 }
 
+func TestPatient_EventsWaitForAStoreThatIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const away = 50
+		s := newSink(func(_ context.Context, e event.Event, attempt int) (*event.Event, error) {
+			switch {
+			case e.ID() == "poison":
+				return nil, io.ErrUnexpectedEOF
+			case attempt < away:
+				return nil, &fault.Error{Kind: fault.Exhausted, Reason: "STORAGE_READ_ONLY"}
+			}
+			return nil, nil
+		})
+		tr := trigger("a", "t", s)
+		tr.Patient, tr.Policy = true, delivery.Policy{Retry: 1, Delay: time.Millisecond}
+		r := newRig(t, broker.Options{}, tr)
+		r.publish(reading("1", "t"), reading("poison", "t"))
+		s.ids(t, away+1+2)
+		synctest.Wait()
+		st := r.Stats()[0]
+		require.EqualValues(t, 1, st.Delivered)
+		require.EqualValues(t, 1, st.Failed, "what fails by itself is given up all the same")
+	})
+}
+
 func TestFailure_IsCountedWithItsReason(t *testing.T) {
 	t.Parallel()
 	s := newSink(func(_ context.Context, e event.Event, _ int) (*event.Event, error) {

@@ -31,10 +31,6 @@ type origin byte
 // before it is taken for a loop, as on Knative.
 const maxHops = 255
 
-// arrivalTime is the extension that tells subscribers when the broker took the
-// event, as on Knative.
-const arrivalTime = "knativearrivaltime"
-
 // envelope is what the broker knows about an event.
 type envelope struct {
 	origin  origin
@@ -84,6 +80,6 @@ func parseEnvelope(record []byte) (*envelope, error) {
 // copy is the subscriber's own copy of the event, with the arrival time.
 func (v *envelope) copy() event.Event {
 	e := event.Clone(v.event)
-	e.SetExtension(arrivalTime, types.Timestamp{Time: v.arrival})
+	e.SetExtension(event.ArrivalTime, types.Timestamp{Time: v.arrival})
 	return e
 }

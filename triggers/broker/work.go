@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"selvedge.dev/sdk/event"
@@ -18,6 +19,11 @@ const (
 	reasonLoop         = "TTL_EXPIRED"
 	reasonInvalidReply = "INVALID_REPLY"
 )
+
+// patience is the pause before an event is offered again to a sink that events
+// must wait for. A disk that is full stays so for longer, and a second is soon
+// enough to go on after.
+const patience = time.Second
 
 // deadLetter is an event on its way to the dead letter sink.
 type deadLetter struct {
@@ -88,6 +94,11 @@ func (r *runner) attempt(ctx context.Context, t task) delivery.Result {
 // fail decides what follows a failed attempt, and reports whether the task is
 // finished with that.
 func (r *runner) fail(t task, result delivery.Result) bool {
+	if r.Patient && (result.Status == http.StatusTooManyRequests || result.Status == http.StatusServiceUnavailable) {
+		r.retried.Add(1)
+		r.retry.push(time.Now().Add(patience), t)
+		return false
+	}
 	if result.Retry() {
 		if wait, again := r.Policy.Wait(t.attempt); again {
 			r.retried.Add(1)
@@ -170,7 +181,7 @@ func (r *runner) reply(t task, e *event.Event) *envelope {
 	if p := project(t.envelope.event); p != "" {
 		e.SetExtension(event.Project, p)
 	}
-	e.SetExtension(arrivalTime, nil)
+	e.SetExtension(event.ArrivalTime, nil)
 	return &envelope{origin: fromReply, key: keyOf(e, r.Name), hops: t.envelope.hops - 1, arrival: time.Now(), event: e}
 }
 
