@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -75,6 +76,9 @@ func (a *app) runUp(ctx context.Context, c platform.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
+	if tcp, ok := p.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		c.Logger.Warn("the port is reachable from elsewhere and speaks plain HTTP: put a TLS proxy before it", slog.String("address", tcp.String()))
+	}
 	a.welcome(p, c, time.Since(begin))
 	if err := p.Run(ctx); err != nil {
 		return err
