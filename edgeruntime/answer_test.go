@@ -129,6 +129,9 @@ func TestAgent_KeyFileIsReadAgain(t *testing.T) {
 		rest(time.Minute)
 		require.Empty(t, r.platform.posts, "without a key there is nothing to say")
 		require.Equal(t, StateDenied, r.agent.Status().State)
+		require.NoError(t, os.WriteFile(r.config.KeyFile, []byte("\n"), 0o600))
+		rest(2 * time.Minute)
+		require.Empty(t, r.platform.posts, "nor with an empty one")
 		require.NoError(t, os.WriteFile(r.config.KeyFile, []byte("old\n"), 0o600))
 		rest(2 * time.Minute)
 		require.NotEmpty(t, r.platform.posts)
@@ -152,6 +155,9 @@ func TestAgent_NoVerdictsKeepEverything(t *testing.T) {
 		"ForeignRefusal": func() *http.Response { return answer(http.StatusBadRequest, "<html>bad") },
 		"ForeignProblem": func() *http.Response {
 			return answer(http.StatusBadRequest, `{"error":{"code":400,"message":"m","details":[{"domain":"proxy.test"}]}}`)
+		},
+		"CutShort": func() *http.Response {
+			return problem(&fault.Error{Kind: fault.Invalid, Reason: "BODY_CUT_SHORT", Err: errors.New("unexpected EOF")})
 		},
 		"EmptyList":        func() *http.Response { return answer(http.StatusOK, "[]") },
 		"OtherEvents":      func() *http.Response { return answer(http.StatusOK, `[{"id":"x","source":"y","status":"accepted"}]`) },

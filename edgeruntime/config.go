@@ -3,8 +3,10 @@ package edgeruntime
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -19,9 +21,10 @@ import (
 // The defaults of a Config.
 const (
 	// DefaultInterval is the time from one reading to the next: short enough
-	// to see a machine struggle, and some 35 MB a day of queue while offline.
+	// to see a machine struggle, and some 20 MB a day of queue while offline.
 	DefaultInterval = 5 * time.Second
-	// DefaultMaxBytes is the disk bound of the queue, a week of readings.
+	// DefaultMaxBytes is the disk bound of the queue: some two weeks of readings
+	// of a small machine.
 	DefaultMaxBytes = 256 << 20
 	// minInterval and minMaxBytes are the least that make sense: faster
 	// readings measure the reader, and a smaller queue cannot be dropped from
@@ -100,6 +103,16 @@ func (c Config) complete() (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// exposed reports whether the key leaves this machine in clear.
+func (c Config) exposed() bool {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback())
+}
+
 // key is the API key to use now.
 func (c Config) key() (string, error) {
 	if c.KeyFile == "" {
@@ -109,5 +122,9 @@ func (c Config) key() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.TrimSpace(string(b)), nil
+	key := strings.TrimSpace(string(b))
+	if key == "" {
+		return "", fmt.Errorf("%s is empty", c.KeyFile)
+	}
+	return key, nil
 }

@@ -45,3 +45,13 @@ func TestNew_ConfigErrors(t *testing.T) {
 		require.ErrorContains(t, err, field, "all of them at once")
 	}
 }
+
+func TestConfig_Exposed(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]bool{
+		"http://platform.test": true, "http://192.168.0.7:8080": true, "http://[fe80::1]": true,
+		"https://platform.test": false, "http://127.0.0.1:8080": false, "http://[::1]:8080": false, "http://localhost": false,
+	} {
+		require.Equal(t, want, Config{URL: url}.exposed(), url)
+	}
+}

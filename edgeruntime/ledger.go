@@ -49,8 +49,9 @@ type page struct {
 // ledgerFile is the ledger's name within an agent's folder.
 const ledgerFile = "losses.json"
 
-// openLedger reads the ledger in dir for a journal that ends at end. A page that cannot be read is put aside,
-// since a device that does not start loses more than its counts.
+// openLedger reads the ledger in dir for a journal that ends at end. A page that
+// cannot be read is put aside, since a device that does not start loses more
+// than its counts.
 func openLedger(dir string, end journal.Offset, log *slog.Logger) (*ledger, error) {
 	l := &ledger{path: filepath.Join(dir, ledgerFile), page: page{Lost: map[string]uint64{}}}
 	text, err := os.ReadFile(l.path)

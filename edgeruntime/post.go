@@ -60,7 +60,7 @@ func newEndpoint(c Config) *endpoint {
 // HTTP/2 would try the next one on the same dead connection.
 func newTransport() http.RoundTripper {
 	t := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               http.ProxyFromEnvironment, // as all clients of the machine
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		TLSHandshakeTimeout: connectTimeout,
 		MaxIdleConns:        1,
@@ -129,16 +129,19 @@ func (e *endpoint) post(ctx context.Context, batch []byte) ([]verdict, error) {
 	return vs, nil
 }
 
+// reasonCutShort is the platform's reason for a batch that did not arrive whole.
+const reasonCutShort = "BODY_CUT_SHORT"
+
 // refusalOf is what an answer other than success stands for. "The batch can
 // never succeed" is believed only if the platform signed it with its error
 // domain: a proxy, or the login page of a hotel, answers 400 too, and that must
-// not empty a queue.
+// not empty a queue. Neither must a link that breaks in the middle of batches.
 func refusalOf(op string, status int, body []byte) *fault.Error {
 	f := fault.Parse(op, status, body)
 	var p fault.Problem
 	signed := json.Unmarshal(body, &p) == nil &&
 		slices.ContainsFunc(p.Error.Details, func(d fault.Detail) bool { return d.Domain == fault.Domain })
-	if f.Kind == fault.Invalid && !signed {
+	if f.Kind == fault.Invalid && (!signed || f.Reason == reasonCutShort) {
 		f.Kind = fault.Unavailable
 	}
 	return f
