@@ -20,6 +20,7 @@ import (
 	"knative.dev/pkg/apis"
 	pkgduckv1 "knative.dev/pkg/apis/duck/v1"
 
+	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/triggers/delivery"
 )
@@ -222,8 +223,11 @@ func TestDeadLetter_Attributes(t *testing.T) {
 
 		e := *made(with("region", "eu-west"))
 		ours := delivery.DeadLetter(e, r.URL+"/sub", delivery.HTTP{URL: r.URL + "/sub"}.Deliver(context.Background(), e))
-		require.Equal(t, header.Get("Ce-Knativeerrordest"), ours.Extensions()["knativeerrordest"])
-		require.Equal(t, header.Get("Ce-Knativeerrorcode"), fmt.Sprint(ours.Extensions()["knativeerrorcode"]))
+		sent := http.Header{}
+		require.NoError(t, event.SetHeaders(sent, &ours))
+		for _, name := range []string{"Ce-Knativeerrordest", "Ce-Knativeerrorcode", "Ce-Knativeerrordata"} {
+			require.Equal(t, header.Get(name), sent.Get(name), name)
+		}
 	}
 }
 
