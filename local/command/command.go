@@ -20,6 +20,7 @@ import (
 
 	"selvedge.dev/sdk/client"
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/resource"
 )
 
 // The environment of the command line.
@@ -72,6 +73,9 @@ func (a *app) complain(err error) {
 	text := err.Error()
 	if errors.As(err, &f) {
 		text = fmt.Sprintf("%s (%s)", f.Message(), fault.ReasonOf(err))
+		if fault.KindOf(err) == fault.Unauthenticated && os.Getenv(envKey) == "" {
+			text += ": set $" + envKey
+		}
 		if fault.ReasonOf(err) == "NO_ANSWER" {
 			text = fmt.Sprintf("no answer from %s: is `selvedge up` running there? (%v)", a.url, f.Err)
 		}
@@ -95,6 +99,9 @@ readings as time series and answers queries of aligned metrics over HTTP.
 Commands other than up speak to the platform at $` + envURL + ` (default
 ` + defaultURL + `) as the holder of $` + envKey + `.`,
 		Version:           version(),
+		Args:              noCommand,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.check() },
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -144,14 +151,29 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// noCommand refuses the arguments of a command that only holds others: they
+// would be the name of one that there is not.
+func noCommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], c.CommandPath())}
+	}
+	return nil
+}
+
+// check refuses flags that no command can work with.
+func (a *app) check() error {
+	if a.output != "table" && a.output != "json" {
+		return usageError{fmt.Errorf("--output is table or json, not %q", a.output)}
+	}
+	if _, err := resource.Project.Parse("projects/" + a.project); err != nil {
+		return usageError{fmt.Errorf("--project: %w", err)}
+	}
+	return nil
+}
+
 // group is a command that only holds others; called alone it shows its help.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: func(c *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], c.CommandPath())}
-		}
-		return nil
-	}, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Args: noCommand, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(commands...)
 	return c
 }
