@@ -364,6 +364,26 @@ func TestReply_ThatIsNoEventIsALoss(t *testing.T) {
 	r.losses(map[string]int64{"a INVALID_REPLY": 1})
 }
 
+func TestReply_OverTheBoundIsALossAndManyLargeOnesAreNot(t *testing.T) {
+	t.Parallel()
+	s := newSink(func(_ context.Context, e event.Event, _ int) (*event.Event, error) {
+		size := 1 << 20
+		if e.ID() == "0" {
+			size = 3 << 20
+		}
+		e.SetType("u")
+		e.DataEncoded = make([]byte, size)
+		return &e, nil
+	})
+	next := newSink(nil)
+	tr := trigger("a", "t", s)
+	tr.Lanes = 1
+	r := newRig(t, broker.Options{}, tr, trigger("b", "u", next))
+	r.publish(readings(80, "t")...) // one step, with more replies than one append may have
+	next.ids(t, 79)
+	r.losses(map[string]int64{"a REPLY_TOO_LARGE": 1})
+}
+
 func TestSlowTrigger_DelaysNobodyElse(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -38,10 +38,15 @@ type envelope struct {
 	hops    byte
 	arrival time.Time
 	event   *event.Event
+	// record is the journal record, if it was made already.
+	record []byte
 }
 
 // append appends the journal record of v to dst.
 func (v *envelope) append(dst []byte) ([]byte, error) {
+	if v.record != nil {
+		return append(dst, v.record...), nil
+	}
 	dst = append(dst, envelopeVersion, byte(v.origin))
 	dst = append(dst, v.key[:]...)
 	dst = append(dst, v.hops)

@@ -111,6 +111,7 @@ func (b *Broker) appendFresh(ctx context.Context, c *claim, envelopes []envelope
 		return errors.Join(err, b.dedupe.settle(c, 0, false))
 	}
 	for n, v := range taken {
+		v.record = nil // the journal has it
 		b.recent.put(first+journal.Offset(n), v, len(records[n]))
 	}
 	return b.dedupe.settle(c, first, true)

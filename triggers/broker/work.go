@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -18,6 +19,14 @@ const (
 	reasonExhausted    = "RETRIES_EXHAUSTED"
 	reasonLoop         = "TTL_EXPIRED"
 	reasonInvalidReply = "INVALID_REPLY"
+	reasonLargeReply   = "REPLY_TOO_LARGE"
+)
+
+// The bounds of replies: of one, which is more than what the door takes of a
+// device, and of those that are made durable at once.
+const (
+	maxReply   = 2 << 20
+	maxReplies = 8 << 20
 )
 
 // patience is the pause before an event is offered again to a sink that events
@@ -54,9 +63,18 @@ func (r *runner) work(ctx, work context.Context, lane <-chan []task) {
 func (r *runner) deliverStep(ctx, work context.Context, step []task) {
 	var done []journal.Offset
 	var replies []envelope
+	bytes := 0
 	for _, t := range step {
 		if ctx.Err() != nil {
 			break
+		}
+		if bytes > maxReplies {
+			if !r.publish(work, replies) {
+				return
+			}
+			r.track.finish(done...)
+			// The ring of recent events keeps the envelopes: they are not reused.
+			done, replies, bytes = done[:0], nil, 0
 		}
 		result := r.attempt(work, t)
 		switch {
@@ -72,6 +90,7 @@ func (r *runner) deliverStep(ctx, work context.Context, step []task) {
 			r.lost(t, result)
 			if reply := r.reply(t, result.Reply); reply != nil {
 				replies = append(replies, *reply)
+				bytes += len(reply.record)
 			}
 		}
 		done = append(done, t.offset)
@@ -182,7 +201,18 @@ func (r *runner) reply(t task, e *event.Event) *envelope {
 		e.SetExtension(event.Project, p)
 	}
 	e.SetExtension(event.ArrivalTime, nil)
-	return &envelope{origin: fromReply, key: keyOf(e, r.Name), hops: t.envelope.hops - 1, arrival: time.Now(), event: e}
+	v := &envelope{origin: fromReply, key: keyOf(e, r.Name), hops: t.envelope.hops - 1, arrival: time.Now(), event: e}
+	record, err := v.append(nil)
+	switch {
+	case err != nil:
+		r.note(t, reasonInvalidReply, message(err), 1)
+		return nil
+	case len(record) > maxReply:
+		r.note(t, reasonLargeReply, fmt.Sprintf("a reply of %d bytes, the bound is %d", len(record), maxReply), 1)
+		return nil
+	}
+	v.record = record
+	return v
 }
 
 // publish makes replies durable, trying until ctx ends: a reply that has no
