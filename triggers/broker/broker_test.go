@@ -159,6 +159,9 @@ func trigger(name, typ string, s *sink) broker.Trigger {
 	return broker.Trigger{Name: name, Filter: f, Sink: delivery.InProcess(s), Dest: name}
 }
 
+// TestPublish_EveryMatchingTriggerGetsEachEventOnce covers SPEC 1.F 56: within
+// a trigger, whose lanes are its members, one gets an event; every trigger gets
+// all.
 func TestPublish_EveryMatchingTriggerGetsEachEventOnce(t *testing.T) {
 	t.Parallel()
 	a, b, other := newSink(nil), newSink(nil), newSink(nil)

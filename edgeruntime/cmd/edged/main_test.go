@@ -217,13 +217,6 @@ func (p *platform) arm(down bool, fuse, stage int) {
 	p.down, p.fuse, p.stage = down, fuse, stage
 }
 
-// count is how many events are stored.
-func (p *platform) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.ids)
-}
-
 // The agent is killed in the middle of posts, of answers and of an outage, and
 // started again. In the end the platform has every event that was ever put into
 // the queue: each start's are complete from the first on, in order.
