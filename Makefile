@@ -47,7 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 			go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$f")" || exit 1; done; done
 
 bench: build ## throughput, latency, memory and start of the platform here
-	go run ./tests/bench
+	go run ./tests/bench -program bin/selvedge
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)

@@ -63,7 +63,7 @@ func New(o Options) http.Handler {
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		fault.Write(w, &fault.Error{Kind: fault.NotFound, Reason: "NO_SUCH_DOOR", Err: fmt.Errorf("nothing answers to %s", r.URL.Path)})
 	})
-	r.MethodNotAllowed(methodNotAllowed)
+	r.MethodNotAllowed(methodNotAllowed(r))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "alive") })
 	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := o.Ready(); err != nil {
@@ -87,11 +87,22 @@ func answer(w http.ResponseWriter, text string) {
 	_, _ = w.Write([]byte(text + "\n")) // a probe that went away has its answer
 }
 
-// methodNotAllowed answers a known path with a method that it has not.
-func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	p := fault.ProblemOf(&fault.Error{Kind: fault.Invalid, Reason: "METHOD_NOT_ALLOWED", Err: fmt.Errorf("%s does not take %s", r.URL.Path, r.Method)})
-	p.Error.Code = http.StatusMethodNotAllowed
-	fault.WriteProblem(w, p)
+// methods are the methods that a door may take.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// methodNotAllowed answers a path of routes with a method that it has not, and
+// says which it has.
+func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, m := range methods {
+			if routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
+				w.Header().Add("Allow", m)
+			}
+		}
+		p := fault.ProblemOf(&fault.Error{Kind: fault.Invalid, Reason: "METHOD_NOT_ALLOWED", Err: fmt.Errorf("%s does not take %s", r.URL.Path, r.Method)})
+		p.Error.Code = http.StatusMethodNotAllowed
+		fault.WriteProblem(w, p)
+	}
 }
 
 // recoverer answers 500 when a service panics, so that one request cannot end
