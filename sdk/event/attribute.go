@@ -121,8 +121,13 @@ func (b *builder) event() (Event, error) {
 // any use and still fits the headers of a binary-mode request.
 const maxAttribute = 32 << 10
 
-// errControl says why control characters are refused.
-var errControl = errors.New("holds a control character or is not UTF-8")
+// The reasons for which a string is refused. What is no Unicode was replaced
+// by U+FFFD on the way, and so two ids that differ could become equal, and one
+// event the duplicate of another.
+var (
+	errControl  = errors.New("holds a control character or is not UTF-8")
+	errReplaced = errors.New("holds U+FFFD, or half a surrogate pair, which is no Unicode")
+)
 
 // checkString applies what CloudEvents demands of every attribute value of
 // type String, and what keeps a value from splitting a header.
@@ -135,6 +140,9 @@ func checkString(name, value string) error {
 	}
 	if strings.IndexFunc(value, func(r rune) bool { return r < 0x20 || r >= 0x7f && r <= 0x9f }) >= 0 || !utf8.ValidString(value) {
 		return invalid(name, "%w", errControl)
+	}
+	if strings.ContainsRune(value, utf8.RuneError) {
+		return invalid(name, "%w", errReplaced)
 	}
 	return nil
 }

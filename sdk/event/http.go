@@ -160,7 +160,7 @@ func release(buf *bytes.Buffer) {
 func readBody(buf *bytes.Buffer, body io.Reader, limit int64) error {
 	n, err := buf.ReadFrom(io.LimitReader(body, limit+1))
 	if err != nil {
-		return &fault.Error{Op: "event.Decode", Kind: fault.Invalid, Reason: "BODY_CUT_SHORT", Field: "body", Err: fmt.Errorf("read body: %w", err)}
+		return &fault.Error{Op: "event.Decode", Kind: fault.Unavailable, Reason: "BODY_CUT_SHORT", Field: "body", Err: fmt.Errorf("read body: %w", err)}
 	}
 	if n > limit {
 		return tooLarge("body", int(n), limit)

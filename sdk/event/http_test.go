@@ -83,7 +83,7 @@ func TestFromRequest_Refuses(t *testing.T) {
 	f(400, "id", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-id", "2", "ce-source", "/s", "ce-type", "t"))
 	f(400, "time", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "ce-time", "now"))
 	f(400, "datacontenttype", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "ce-datacontenttype", "a/b"))
-	f(400, "body", httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("{"), cut{})))
+	f(503, "body", httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("{"), cut{})))
 }
 
 // cut is a body whose connection breaks.

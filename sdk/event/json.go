@@ -1,11 +1,14 @@
 package event
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"strconv"
+	"unicode/utf8"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/jsonscan"
 )
 
 // malformed is the fault of text that is not a JSON event at all.
@@ -23,17 +26,16 @@ func malformed(err error) error {
 // Unlike the SDK's decoder it also refuses data that is not valid JSON,
 // attribute values of no CloudEvents type, and members that are there twice.
 func FromJSON(text []byte) (Event, error) {
-	s := scanner{b: text}
-	d := jsonDecoder{s: &s}
-	partial := Event{Context: &d.builder.ctx}
-	if s.peek() != '{' {
-		return partial, malformed(s.syntax("an event object"))
+	d := jsonDecoder{in: jsonscan.New(text), builder: &builder{}}
+	if !utf8.Valid(text) {
+		return Event{Context: &d.builder.ctx}, malformed(errors.New("the text is not UTF-8"))
 	}
-	if err := s.members(true, d.member); err != nil {
-		return partial, malformed(err)
+	err := d.in.Object(d.member)
+	if err == nil {
+		err = d.in.End()
 	}
-	if err := s.end(); err != nil {
-		return partial, malformed(err)
+	if err != nil {
+		return Event{Context: &d.builder.ctx}, malformed(err)
 	}
 	e, err := d.builder.event()
 	if err == nil {
@@ -46,18 +48,15 @@ func FromJSON(text []byte) (Event, error) {
 // are parts of text. An error means that text is no JSON array; what an
 // element holds is not looked at beyond its syntax.
 func SplitJSON(text []byte) ([][]byte, error) {
-	s := scanner{b: text}
-	if s.peek() != '[' {
-		return nil, malformed(s.syntax("an array of events"))
-	}
+	in := jsonscan.New(text)
 	var items [][]byte
-	err := s.members(false, func([]byte) error {
-		item, err := s.value(1)
+	err := in.Array(func() error {
+		item, err := in.Value()
 		items = append(items, item)
 		return err
 	})
 	if err == nil {
-		err = s.end()
+		err = in.End()
 	}
 	if err != nil {
 		return nil, malformed(err)
@@ -67,8 +66,10 @@ func SplitJSON(text []byte) ([][]byte, error) {
 
 // jsonDecoder is one pass over the members of an event object.
 type jsonDecoder struct {
-	s       *scanner
-	builder builder
+	in jsonscan.Scanner
+	// builder is apart, so that the event that it becomes holds on to nothing
+	// else of the decoder, above all not to the text.
+	builder *builder
 	// data and base64 are the raw texts of the two data members.
 	data, base64 []byte
 	// seen has a bit for every attribute of seenNames that was there.
@@ -79,17 +80,13 @@ type jsonDecoder struct {
 // name is found in the extensions themselves.
 var seenNames = [...]string{"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "data_base64"}
 
-// member consumes the member with the given raw name.
+// member consumes the member with the given name.
 func (d *jsonDecoder) member(key []byte) error {
-	name, err := unquote(key)
+	name, err := d.once(key)
 	if err != nil {
 		return err
 	}
-	if err := d.once(name); err != nil {
-		return err
-	}
-	d.s.peek()
-	text, err := d.s.value(1)
+	text, err := d.in.Value()
 	if err != nil {
 		return err
 	}
@@ -103,31 +100,32 @@ func (d *jsonDecoder) member(key []byte) error {
 		d.base64 = text
 		return nil
 	case text[0] == '"':
-		value, err := unquote(text[1 : len(text)-1])
-		if err != nil {
-			return invalid(name, "%w", err)
-		}
-		return d.builder.set(name, value)
+		return d.builder.set(name, string(unquote(text)))
 	}
 	return d.scalar(name, text)
 }
 
-// once is an error when the member name was there before.
-func (d *jsonDecoder) once(name string) error {
-	for i, n := range seenNames {
-		if n != name {
+// unquote is the string that text, a JSON string with its quotes, stands for.
+func unquote(text []byte) []byte { return jsonscan.Unquote(text[1 : len(text)-1]) }
+
+// once is the name that key says, or an error when a member of that name was
+// there before.
+func (d *jsonDecoder) once(key []byte) (string, error) {
+	for i, name := range seenNames {
+		if name != string(key) {
 			continue
 		}
 		if d.seen&(1<<i) != 0 {
-			return invalid(name, "is there twice")
+			return "", invalid(name, "is there twice")
 		}
 		d.seen |= 1 << i
-		return nil
+		return name, nil
 	}
+	name := string(key)
 	if _, twice := d.builder.ctx.Extensions[name]; twice {
-		return invalid(name, "is there twice")
+		return "", invalid(name, "is there twice")
 	}
-	return nil
+	return name, nil
 }
 
 // scalar sets an extension to a JSON boolean or integer.
@@ -159,24 +157,16 @@ func (d *jsonDecoder) setData(e *Event) error {
 		if d.base64[0] != '"' {
 			return invalid("data_base64", "must be a string")
 		}
-		raw, err := unquote(d.base64[1 : len(d.base64)-1])
-		if err != nil {
-			return invalid("data_base64", "%w", err)
-		}
-		data, err := base64.StdEncoding.DecodeString(raw)
+		data, err := base64.StdEncoding.DecodeString(string(unquote(d.base64)))
 		if err != nil {
 			return invalid("data_base64", "%w", err)
 		}
 		e.DataEncoded, e.DataBase64 = data, true
 	case d.data == nil:
 	case isJSON(e.DataContentType()):
-		e.DataEncoded = append([]byte(nil), d.data...)
+		e.DataEncoded = bytes.Clone(d.data)
 	case d.data[0] == '"':
-		text, err := unquote(d.data[1 : len(d.data)-1])
-		if err != nil {
-			return invalid("data", "%w", err)
-		}
-		e.DataEncoded = []byte(text)
+		e.DataEncoded = bytes.Clone(unquote(d.data))
 	default:
 		return invalid("data", "must be a string for the content type %q", e.DataContentType())
 	}

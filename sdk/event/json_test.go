@@ -2,8 +2,10 @@ package event_test
 
 import (
 	"encoding/json"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,6 +50,34 @@ func TestFromJSON_Data(t *testing.T) {
 	f(`,"data_base64":"AAEC"`, "\x00\x01\x02", true)
 }
 
+func TestFromJSON_StringsMeanWhatTheyMeanToEncodingJSON(t *testing.T) {
+	t.Parallel()
+	f := func(raw string) {
+		t.Helper()
+		var want string
+		require.NoError(t, json.Unmarshal([]byte(`"`+raw+`"`), &want))
+		e, err := event.FromJSON([]byte(`{"specversion":"1.0","i\u0064":"` + raw + `","source":"/s","type":"t","x":"` + raw +
+			`","datacontenttype":"text/plain","data":"` + raw + `"}`))
+		require.NoError(t, err, raw)
+		require.Equal(t, want, e.ID(), raw)
+		require.Equal(t, want, e.Extensions()["x"], raw)
+		require.Equal(t, want, string(e.Data()), raw)
+	}
+	f(`A\u00e9\/\"\\`)
+	f(`\ud83d\ude00`)
+}
+
+func TestFromJSON_DoesNotKeepTheText(t *testing.T) {
+	t.Parallel()
+	text := []byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","x":"y","data":{"a":1}}`)
+	kept := weak.Make(&text[0])
+	e, err := event.FromJSON(text)
+	require.NoError(t, err)
+	runtime.GC()
+	require.Nil(t, kept.Value())
+	require.JSONEq(t, `{"a":1}`, string(e.Data()))
+}
+
 func TestFromJSON_NamesTheAttributeAtFault(t *testing.T) {
 	t.Parallel()
 	f := func(text, field string) {
@@ -82,6 +112,9 @@ func TestFromJSON_NamesTheAttributeAtFault(t *testing.T) {
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","x":1.5}`, "x")
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","x":{}}`, "x")
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","x":1,"x":2}`, "x")
+	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"d\u0061ta":2}`, "data")
+	f("{\"specversion\":\"1.0\",\"id\":\"a\xff\",\"source\":\"/s\",\"type\":\"t\"}", "body")
+	f(`{"specversion":"1.0","id":"\ud83d","source":"/s","type":"t"}`, "id")
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"!"}`, "data_base64")
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data_base64":"AA=="}`, "data_base64")
 	f(`{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"text/plain","data":{}}`, "data")

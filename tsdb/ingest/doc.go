@@ -27,10 +27,10 @@
 // # Speed
 //
 // Most of what the platform stores passes through here, as JSON, so JSON is
-// read in one pass by a scanner of this package, and what a field of a device
-// means, down to the *tsdb.Series, is remembered: a field that was seen
-// before costs a map lookup and no allocation. The memory is bounded
-// ([Options.MaxSeries]); what falls out of it is looked up again.
+// read in one pass by sdk/jsonscan, and what a field of a device means, down
+// to the *tsdb.Series, is remembered: a field that was seen before costs a map
+// lookup and no allocation. The memory is bounded ([Options.MaxSeries]); what
+// falls out of it is looked up again.
 //
 // A Decoder may be used concurrently, a [Batch] may not. Nothing here does
 // I/O, except that unknown metrics are asked for at tsdb.Descriptors.

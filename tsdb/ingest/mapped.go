@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"selvedge.dev/sdk/jsonscan"
 	"selvedge.dev/tsdb"
 )
 
@@ -26,14 +27,14 @@ func (r *run) mapped(ctx context.Context) error {
 	if plan.timestamp >= 0 {
 		var ok bool
 		if t, ok = timestamp(slots[plan.timestamp]); !ok {
-			return invalid(InvalidTimestamp, fmt.Errorf("the field that should hold the time holds %q", slots[plan.timestamp].raw))
+			return invalid(InvalidTimestamp, fmt.Errorf("the field that should hold the time holds %q", slots[plan.timestamp].Raw))
 		}
 	}
 	for i := range plan.fields {
 		f := &plan.fields[i]
-		switch v := slots[f.slot]; v.kind {
-		case kindNull:
-		case kindText:
+		switch v := slots[f.slot]; v.Kind {
+		case jsonscan.Null:
+		case jsonscan.String:
 			r.batch.lose(TypeConflict, 1)
 		default:
 			if err := r.field(ctx, i, t, v.value()); err != nil {
@@ -52,7 +53,7 @@ func (r *run) slots() ([]scalar, error) {
 		slots = append(slots, scalar{})
 	}
 	r.batch.slots = slots
-	w := walker{scanner: scanner{text: r.event.Data}, path: r.batch.path[:0]}
+	w := walker{Scanner: jsonscan.New(r.event.Data), path: r.batch.path[:0]}
 	err := w.walk(func(path []byte, v scalar) {
 		if i, ok := plan.slots[string(path)]; ok {
 			slots[i] = v
@@ -79,8 +80,8 @@ func (r *run) field(ctx context.Context, i int, t tsdb.Millis, v value) error {
 	key := binary.AppendUvarint(r.batch.key[:0], uint64(i))
 	for _, l := range f.labels {
 		if l.slot >= 0 {
-			raw := slots[l.slot].raw
-			key = append(binary.AppendUvarint(append(key, byte(slots[l.slot].kind)), uint64(len(raw))), raw...)
+			raw := slots[l.slot].Raw
+			key = append(binary.AppendUvarint(append(key, byte(slots[l.slot].Kind)), uint64(len(raw))), raw...)
 		}
 	}
 	r.batch.key = key
@@ -116,11 +117,11 @@ func (f *plannedField) values(slots []scalar) tsdb.Labels {
 // label is v as the value of a label: a string's characters, the text of a
 // number or a boolean as it was written, "" for null.
 func (v scalar) label() string {
-	switch v.kind {
-	case kindNull:
+	switch v.Kind {
+	case jsonscan.Null:
 		return ""
-	case kindText:
-		return string(unquote(v.raw))
+	case jsonscan.String:
+		return string(v.text())
 	}
-	return string(v.raw)
+	return string(v.Raw)
 }

@@ -3,6 +3,8 @@ package ingest
 import (
 	"context"
 	"errors"
+
+	"selvedge.dev/sdk/jsonscan"
 )
 
 // unseen is a field of an object that is not known yet.
@@ -24,10 +26,10 @@ type unseen struct {
 // a name is not told from the one between names. Fields after the first
 // Options.MaxFields are dropped.
 func (r *run) object(ctx context.Context) error {
-	w := walker{scanner: scanner{text: r.event.Data}, path: r.batch.path[:0]}
+	w := walker{Scanner: jsonscan.New(r.event.Data), path: r.batch.path[:0]}
 	fields := 0
 	err := w.walk(func(path []byte, v scalar) {
-		if v.kind != kindNumber && v.kind != kindBool {
+		if v.Kind != jsonscan.Number && v.Kind != jsonscan.Bool {
 			return
 		}
 		if fields++; fields > r.opts.MaxFields {

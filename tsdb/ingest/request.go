@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"selvedge.dev/sdk/jsonscan"
 	"selvedge.dev/tsdb"
 )
 
@@ -50,7 +51,7 @@ var (
 
 // parseRequest reads data. An error is Invalid.
 func parseRequest(data []byte) (*request, error) {
-	p := parser{scanner{text: data}}
+	p := parser{jsonscan.New(data)}
 	var req request
 	err := p.message([]byte("the request"), func(name []byte) error {
 		switch string(name) {
@@ -62,10 +63,10 @@ func parseRequest(data []byte) (*request, error) {
 				return p.series(&req.series[len(req.series)-1])
 			})
 		}
-		return p.skip()
+		return p.Skip()
 	})
 	if err == nil {
-		err = p.end()
+		err = p.End()
 	}
 	if err != nil {
 		return nil, malformed(MalformedTimeSeries, err)
@@ -75,7 +76,7 @@ func parseRequest(data []byte) (*request, error) {
 
 // parser reads the parts of a request. The target of a null is left as it is.
 type parser struct {
-	scanner
+	jsonscan.Scanner
 }
 
 // series reads a TimeSeries.
@@ -98,7 +99,7 @@ func (p *parser) series(ts *series) error {
 				return p.point(&ts.points[len(ts.points)-1])
 			})
 		}
-		return p.skip()
+		return p.Skip()
 	})
 }
 
@@ -119,7 +120,7 @@ func (p *parser) typed(field []byte, typ *string, labels *map[string]string) err
 				return err
 			})
 		}
-		return p.skip()
+		return p.Skip()
 	})
 }
 
@@ -135,12 +136,12 @@ func (p *parser) point(pt *point) error {
 				case "endTime", "end_time":
 					return p.string(name, &pt.end)
 				}
-				return p.skip()
+				return p.Skip()
 			})
 		case "value":
 			return p.message(name, func(name []byte) error { return p.typedValue(name, pt) })
 		}
-		return p.skip()
+		return p.Skip()
 	})
 }
 
@@ -148,23 +149,23 @@ func (p *parser) point(pt *point) error {
 func (p *parser) typedValue(name []byte, pt *point) error {
 	switch string(name) {
 	case "distributionValue", "distribution_value":
-		if p.peek() != 'n' {
+		if p.Peek() != 'n' {
 			pt.refused = DistributionNotSupported
 		}
-		return p.skip()
+		return p.Skip()
 	case "boolValue", "bool_value", "int64Value", "int64_value", "doubleValue", "double_value", "stringValue", "string_value":
 	default:
-		return p.skip()
+		return p.Skip()
 	}
 	v, err := p.plain(name)
-	if err != nil || v.kind == kindNull {
+	if err != nil || v.Kind == jsonscan.Null {
 		return err
 	}
 	pt.refused = ""
 	ok := false
 	switch name[0] {
 	case 'b':
-		if ok = v.kind == kindBool; ok {
+		if ok = v.Kind == jsonscan.Bool; ok {
 			pt.value = v.value()
 		}
 	case 'i':
@@ -172,7 +173,7 @@ func (p *parser) typedValue(name []byte, pt *point) error {
 	case 'd':
 		pt.value, ok = v.double()
 	default:
-		ok, pt.refused = v.kind == kindText, StringNotSupported
+		ok, pt.refused = v.Kind == jsonscan.String, StringNotSupported
 	}
 	if !ok {
 		return wrongType(name)
@@ -182,20 +183,16 @@ func (p *parser) typedValue(name []byte, pt *point) error {
 
 // jsonNumber is the number that v is, or that its text spells.
 func (v scalar) jsonNumber() ([]byte, bool) {
-	raw := v.raw
-	switch v.kind {
-	case kindNumber:
+	raw := v.Raw
+	switch v.Kind {
+	case jsonscan.Number:
 		return raw, true
-	case kindText:
-		raw = unquote(raw)
+	case jsonscan.String:
+		raw = v.text()
 	default:
 		return nil, false
 	}
-	in := scanner{text: raw}
-	if len(raw) == 0 || in.number() != nil || in.pos < len(raw) {
-		return nil, false
-	}
-	return raw, true
+	return raw, jsonscan.IsNumber(raw)
 }
 
 // int64 is v as an int64 in the JSON of proto3: also as text, also as 1e3.
@@ -218,8 +215,8 @@ func (v scalar) int64() (value, bool) {
 // double is v as a double in the JSON of proto3: also as text, which can say
 // NaN and the infinities.
 func (v scalar) double() (value, bool) {
-	if v.kind == kindText {
-		switch string(unquote(v.raw)) {
+	if v.Kind == jsonscan.String {
+		switch string(v.text()) {
 		case "NaN":
 			return value{number: math.NaN()}, true
 		case "Infinity":
@@ -237,22 +234,22 @@ func (v scalar) double() (value, bool) {
 
 // message reads an object, or null.
 func (p *parser) message(field []byte, member func(name []byte) error) error {
-	switch p.peek() {
+	switch p.Peek() {
 	case '{':
-		return p.object(member)
+		return p.Object(member)
 	case 'n':
-		return p.skip()
+		return p.Skip()
 	}
 	return wrongType(field)
 }
 
 // list reads an array, or null.
 func (p *parser) list(field []byte, element func() error) error {
-	switch p.peek() {
+	switch p.Peek() {
 	case '[':
-		return p.array(element)
+		return p.Array(element)
 	case 'n':
-		return p.skip()
+		return p.Skip()
 	}
 	return wrongType(field)
 }
@@ -263,9 +260,9 @@ func (p *parser) string(field []byte, into *string) error {
 	switch {
 	case err != nil:
 		return err
-	case v.kind == kindText:
-		*into = string(unquote(v.raw))
-	case v.kind != kindNull:
+	case v.Kind == jsonscan.String:
+		*into = string(v.text())
+	case v.Kind != jsonscan.Null:
 		return wrongType(field)
 	}
 	return nil
@@ -275,10 +272,10 @@ func (p *parser) string(field []byte, into *string) error {
 func enum[T ~string](p *parser, field []byte, values []T, into *T) error {
 	v, err := p.plain(field)
 	switch {
-	case err != nil || v.kind == kindNull:
+	case err != nil || v.Kind == jsonscan.Null:
 		return err
-	case v.kind == kindText:
-		name := T(unquote(v.raw))
+	case v.Kind == jsonscan.String:
+		name := T(v.text())
 		if strings.HasSuffix(string(name), "_UNSPECIFIED") {
 			name = ""
 		}
@@ -286,8 +283,8 @@ func enum[T ~string](p *parser, field []byte, values []T, into *T) error {
 			*into = name
 			return nil
 		}
-	case v.kind == kindNumber:
-		if i, err := strconv.Atoi(string(v.raw)); err == nil && i >= 0 && i < len(values) {
+	case v.Kind == jsonscan.Number:
+		if i, err := strconv.Atoi(string(v.Raw)); err == nil && i >= 0 && i < len(values) {
 			*into = values[i]
 			return nil
 		}
@@ -297,10 +294,11 @@ func enum[T ~string](p *parser, field []byte, values []T, into *T) error {
 
 // plain reads a value that is no object and no array.
 func (p *parser) plain(field []byte) (scalar, error) {
-	if c := p.peek(); c == '{' || c == '[' {
+	if c := p.Peek(); c == '{' || c == '[' {
 		return scalar{}, wrongType(field)
 	}
-	return p.scalar()
+	v, err := p.Scalar()
+	return scalar(v), err
 }
 
 // wrongType is the error of a field that has not the form it should have.

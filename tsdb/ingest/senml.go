@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"selvedge.dev/sdk/jsonscan"
 	"selvedge.dev/tsdb"
 )
 
@@ -59,27 +60,27 @@ const (
 // senMLFields are the fields by their names, with the kind of their values.
 var senMLFields = map[string]struct {
 	field field
-	kind  kind
+	kind  jsonscan.Kind
 }{
-	"bn": {fieldBaseName, kindText}, "bt": {fieldBaseTime, kindNumber}, "bu": {fieldBaseUnit, kindText},
-	"bv": {fieldBaseValue, kindNumber}, "bs": {fieldBaseSum, kindNumber}, "bver": {fieldVersion, kindNumber},
-	"n": {fieldName, kindText}, "u": {fieldUnit, kindText}, "v": {fieldValue, kindNumber},
-	"vs": {fieldText, kindText}, "vb": {fieldBool, kindBool}, "vd": {fieldBinary, kindText},
-	"s": {fieldSum, kindNumber}, "t": {fieldTime, kindNumber}, "ut": {fieldUpdate, kindNumber},
+	"bn": {fieldBaseName, jsonscan.String}, "bt": {fieldBaseTime, jsonscan.Number}, "bu": {fieldBaseUnit, jsonscan.String},
+	"bv": {fieldBaseValue, jsonscan.Number}, "bs": {fieldBaseSum, jsonscan.Number}, "bver": {fieldVersion, jsonscan.Number},
+	"n": {fieldName, jsonscan.String}, "u": {fieldUnit, jsonscan.String}, "v": {fieldValue, jsonscan.Number},
+	"vs": {fieldText, jsonscan.String}, "vb": {fieldBool, jsonscan.Bool}, "vd": {fieldBinary, jsonscan.String},
+	"s": {fieldSum, jsonscan.Number}, "t": {fieldTime, jsonscan.Number}, "ut": {fieldUpdate, jsonscan.Number},
 }
 
 // record is a SenML record; null is absent.
 type record [numFields]scalar
 
 // has reports whether the record has the field f.
-func (r *record) has(f field) bool { return r[f].kind != kindNull }
+func (r *record) has(f field) bool { return r[f].Kind != jsonscan.Null }
 
 // float is the number in the field f, 0 when it is absent.
 func (r *record) float(f field) float64 {
 	if !r.has(f) {
 		return 0
 	}
-	return parseFloat(r[f].raw)
+	return parseFloat(r[f].Raw)
 }
 
 // count is how many of the fields from first to last the record has.
@@ -143,11 +144,11 @@ func (r *run) senML(ctx context.Context) error {
 
 // parsePack makes the records of the event's data into measurements.
 func (r *run) parsePack() error {
-	in := scanner{text: r.event.Data}
+	in := jsonscan.New(r.event.Data)
 	var base record
-	err := in.array(func() error {
+	err := in.Array(func() error {
 		var rec record
-		if err := in.object(func(name []byte) error { return rec.parse(&in, name) }); err != nil {
+		if err := in.Object(func(name []byte) error { return rec.parse(&in, name) }); err != nil {
 			return err
 		}
 		for f := fieldBaseName; f <= fieldVersion; f++ {
@@ -158,7 +159,7 @@ func (r *run) parsePack() error {
 		return r.resolve(&base, &rec)
 	})
 	if err == nil {
-		err = in.end()
+		err = in.End()
 	}
 	if err != nil {
 		return malformed(MalformedSenML, err)
@@ -167,25 +168,25 @@ func (r *run) parsePack() error {
 }
 
 // parse reads the field with the given name.
-func (r *record) parse(in *scanner, name []byte) error {
+func (r *record) parse(in *jsonscan.Scanner, name []byte) error {
 	want, known := senMLFields[string(name)]
 	if !known {
 		if bytes.HasSuffix(name, []byte("_")) {
 			return invalid(SenMLMustUnderstand, fmt.Errorf("the field %q is not understood", name))
 		}
-		return in.skip()
+		return in.Skip()
 	}
-	if c := in.peek(); c == '{' || c == '[' {
+	if c := in.Peek(); c == '{' || c == '[' {
 		return invalid(MalformedSenML, fmt.Errorf("the field %q is no plain value", name))
 	}
-	v, err := in.scalar()
+	v, err := in.Scalar()
 	if err != nil {
 		return err
 	}
-	if v.kind != kindNull && v.kind != want.kind {
+	if v.Kind != jsonscan.Null && v.Kind != want.kind {
 		return invalid(MalformedSenML, fmt.Errorf("the field %q has a value of the wrong type", name))
 	}
-	r[want.field] = v
+	r[want.field] = scalar(v)
 	return nil
 }
 
@@ -195,15 +196,15 @@ func (r *run) resolve(base, rec *record) error {
 	values := rec.count(fieldValue, fieldBinary)
 	switch {
 	case base.float(fieldVersion) > senMLVersion:
-		return invalid(SenMLVersion, fmt.Errorf("version %s is newer than %d", base[fieldVersion].raw, senMLVersion))
+		return invalid(SenMLVersion, fmt.Errorf("version %s is newer than %d", base[fieldVersion].Raw, senMLVersion))
 	case rec.count(fieldName, fieldUpdate) == 0:
 		return nil
 	case values > 1:
 		return invalid(MalformedSenML, errors.New("a record has more than one value"))
 	}
-	m := measurement{base: unquote(base[fieldBaseName].raw), name: unquote(rec[fieldName].raw), unit: unquote(base[fieldBaseUnit].raw)}
+	m := measurement{base: base[fieldBaseName].text(), name: rec[fieldName].text(), unit: base[fieldBaseUnit].text()}
 	if rec.has(fieldUnit) {
-		m.unit = unquote(rec[fieldUnit].raw)
+		m.unit = rec[fieldUnit].text()
 	}
 	seconds := base.float(fieldBaseTime) + rec.float(fieldTime)
 	if m.time = millisOf(seconds); seconds < senMLAbsolute {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"selvedge.dev/sdk/jsonscan"
 	"selvedge.dev/tsdb"
 )
 
@@ -31,11 +32,11 @@ func millisOf(seconds float64) tsdb.Millis {
 // which: seconds up to 1e11 reach the year 5138, and as milliseconds 1e11 is
 // 1973, before anything was measured that is sent here.
 func timestamp(v scalar) (tsdb.Millis, bool) {
-	switch v.kind {
-	case kindText:
-		return rfc3339(unquote(v.raw))
-	case kindNumber:
-		f := parseFloat(v.raw)
+	switch v.Kind {
+	case jsonscan.String:
+		return rfc3339(v.text())
+	case jsonscan.Number:
+		f := parseFloat(v.Raw)
 		switch abs := math.Abs(f); {
 		case abs < 1e11:
 			return millisOf(f), true

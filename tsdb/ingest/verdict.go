@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 
+	"selvedge.dev/sdk/jsonscan"
 	"selvedge.dev/tsdb"
 )
 
@@ -47,12 +48,20 @@ type value struct {
 	boolean, integer bool
 }
 
+// scalar is a value in JSON as it was written. The zero value is a null, which
+// is how a field that is absent is read.
+type scalar jsonscan.Scalar
+
+// text is the characters of v, a string, or nothing if v is a null that is
+// absent.
+func (v scalar) text() []byte { return jsonscan.Unquote(v.Raw) }
+
 // value is v, a number or a boolean, as the value of a point.
 func (v scalar) value() value {
-	if v.kind == kindBool {
-		return valueOfBool(v.raw[0] == 't')
+	if v.Kind == jsonscan.Bool {
+		return valueOfBool(v.Raw[0] == 't')
 	}
-	return value{number: parseFloat(v.raw)}
+	return value{number: parseFloat(v.Raw)}
 }
 
 // valueOfBool is a boolean as the value of a point.

@@ -3,6 +3,8 @@ package ingest
 import (
 	"errors"
 	"strconv"
+
+	"selvedge.dev/sdk/jsonscan"
 )
 
 // walker visits the scalars of a JSON object with their paths. The path of a
@@ -10,7 +12,7 @@ import (
 // an element of an array is named by its index from 0: "cpu/0/used". A slash
 // in a name stays as it is.
 type walker struct {
-	scanner
+	jsonscan.Scanner
 	// path is the path of the value in hand, with a slash before every name.
 	path []byte
 }
@@ -21,12 +23,12 @@ var errNoObject = errors.New("the data is not a JSON object")
 // walk consumes the whole text, which must be one object. The path that visit
 // gets is valid until visit returns.
 func (w *walker) walk(visit func(path []byte, v scalar)) error {
-	if c := w.peek(); c != '{' {
+	if c := w.Peek(); c != '{' {
 		// Say that it is malformed rather than no object if it is both.
-		if err := w.skip(); err != nil {
+		if err := w.Skip(); err != nil {
 			return err
 		}
-		if err := w.end(); err != nil {
+		if err := w.End(); err != nil {
 			return err
 		}
 		return errNoObject
@@ -34,37 +36,37 @@ func (w *walker) walk(visit func(path []byte, v scalar)) error {
 	if err := w.members(visit); err != nil {
 		return err
 	}
-	return w.end()
+	return w.End()
 }
 
 // value consumes one value.
 func (w *walker) value(visit func([]byte, scalar)) error {
-	switch w.peek() {
+	switch w.Peek() {
 	case '{':
 		return w.members(visit)
 	case '[':
 		return w.elements(visit)
 	}
-	v, err := w.scalar()
+	v, err := w.Scalar()
 	if err != nil {
 		return err
 	}
-	visit(w.path[1:], v)
+	visit(w.path[1:], scalar(v))
 	return nil
 }
 
 // members consumes an object.
 func (w *walker) members(visit func([]byte, scalar)) error {
-	if err := w.open('{'); err != nil {
+	if err := w.Open('{'); err != nil {
 		return err
 	}
 	parent := len(w.path)
 	for first := true; ; first = false {
-		more, err := w.next(first, '}')
+		more, err := w.Next(first, '}')
 		if err != nil || !more {
 			return err
 		}
-		name, err := w.key()
+		name, err := w.Key()
 		if err != nil {
 			return err
 		}
@@ -78,12 +80,12 @@ func (w *walker) members(visit func([]byte, scalar)) error {
 
 // elements consumes an array.
 func (w *walker) elements(visit func([]byte, scalar)) error {
-	if err := w.open('['); err != nil {
+	if err := w.Open('['); err != nil {
 		return err
 	}
 	parent := len(w.path)
 	for i := 0; ; i++ {
-		more, err := w.next(i == 0, ']')
+		more, err := w.Next(i == 0, ']')
 		if err != nil || !more {
 			return err
 		}
