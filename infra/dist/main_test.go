@@ -60,9 +60,7 @@ func (f *Function) Handle(_ context.Context, e event.Event) (*event.Event, error
 func fixtureRepository(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
-	for _, sdk := range []string{"event", "fault", "function"} {
-		require.NoError(t, os.CopyFS(filepath.Join(root, "sdk", sdk), os.DirFS(filepath.Join(repository, "sdk", sdk))))
-	}
+	require.NoError(t, os.CopyFS(filepath.Join(root, "sdk"), os.DirFS(filepath.Join(repository, "sdk"))))
 	for _, name := range []string{"go.mod", "go.sum", "LICENSE"} {
 		text, err := os.ReadFile(filepath.Join(repository, name))
 		require.NoError(t, err)
