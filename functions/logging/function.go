@@ -8,6 +8,7 @@ package logging
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -23,6 +24,8 @@ import (
 const (
 	// ReasonNoProject: the event does not say whose it is, and is refused.
 	ReasonNoProject = "NO_PROJECT"
+	// ReasonNoJSON: the event's data is not the JSON that it says it is.
+	ReasonNoJSON = "NO_JSON_FORM"
 	// ReasonEvicted: an old event was deleted to keep a new one.
 	ReasonEvicted = "LOG_EVICTED"
 )
@@ -81,6 +84,10 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 			Op: "logging.Handle", Kind: fault.Invalid, Reason: ReasonNoProject, Field: event.Project,
 			Err: errors.New("the event belongs to no project"),
 		}
+	}
+	// One event that has no form in JSON would spoil every list that it is in.
+	if _, err := json.Marshal(e); err != nil {
+		return nil, &fault.Error{Op: "logging.Handle", Kind: fault.Invalid, Reason: ReasonNoJSON, Field: "data", Err: err}
 	}
 	done, err := f.Records.Append(ctx, []logstore.Record{{Project: project, Event: e}})
 	if err != nil {

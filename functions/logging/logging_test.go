@@ -88,6 +88,11 @@ func TestHandle_Errors(t *testing.T) {
 	_, err = (&logging.Function{Records: open(t, 0)}).Handle(t.Context(), e)
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
 	require.Equal(t, "NO_PROJECT", fault.ReasonOf(err))
+
+	e = alert("p", 1)
+	e.DataEncoded = []byte("{")
+	_, err = (&logging.Function{Records: open(t, 0)}).Handle(t.Context(), e)
+	require.Equal(t, "NO_JSON_FORM", fault.ReasonOf(err))
 }
 
 func TestStart_OpensTheStore(t *testing.T) {

@@ -259,12 +259,22 @@ func fromHeaders(h http.Header, data []byte, l Limits) (Event, error) {
 		}
 	}
 	e, err := b.event()
-	if err == nil && len(data) > 0 {
-		e.DataEncoded = bytes.Clone(data)
-		// In JSON such data needs base64, which is how the SDK tells.
-		e.DataBase64 = !isJSON(e.DataContentType())
+	if err != nil || len(data) == 0 {
+		return e, err
 	}
-	return e, err
+	e.DataEncoded = bytes.Clone(data)
+	if !isJSON(e.DataContentType()) {
+		e.DataBase64 = true // which is how the SDK tells that JSON needs base64 for it
+		return e, nil
+	}
+	// The event must have a form in JSON too: that is how it may travel on.
+	if err := checkJSON(data); err != nil {
+		if e.DataContentType() != "" {
+			return e, invalid("data", "is not the JSON that its content type says: %w", err)
+		}
+		e.DataBase64 = true
+	}
+	return e, nil
 }
 
 // percentDecode undoes the encoding of header values (CloudEvents HTTP binding

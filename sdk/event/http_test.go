@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -81,6 +82,7 @@ func TestFromRequest_Refuses(t *testing.T) {
 	f(400, "specversion", request(``, "ce-id", "1", "ce-source", "/s", "ce-type", "t"))
 	f(400, "id", request(``, "ce-specversion", "1.0", "ce-source", "/s", "ce-type", "t"))
 	f(400, "id", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-id", "2", "ce-source", "/s", "ce-type", "t"))
+	f(400, "data", request(`{"a":`, "Content-Type", "application/json", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"))
 	f(400, "time", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "ce-time", "now"))
 	f(400, "datacontenttype", request(``, "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t", "ce-datacontenttype", "a/b"))
 	f(503, "body", httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("{"), cut{})))
@@ -111,6 +113,21 @@ func TestBinary_RoundTripOfAnyEvent(t *testing.T) {
 			require.Equal(t, event.Extension(&e, name), event.Extension(&got, name))
 		}
 	})
+}
+
+// TestBinary_AnyDataHasAFormInJSON posts data of no declared type that is no
+// JSON: as an event in JSON it is in base64, and the same bytes.
+func TestBinary_AnyDataHasAFormInJSON(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{`{"a":1}`, `A`, "\xff", `"\xff"`, `1 2`} {
+		items, _, err := event.FromRequest(request(data, "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"), event.Limits{})
+		require.NoError(t, err)
+		text, err := json.Marshal(items[0].Event)
+		require.NoError(t, err)
+		back, err := event.FromJSON(text)
+		require.NoError(t, err, "%s", text)
+		require.Equal(t, data, string(back.Data()))
+	}
 }
 
 func TestFromResponse_NoEventIsNil(t *testing.T) {

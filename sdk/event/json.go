@@ -20,6 +20,9 @@ func malformed(err error) error {
 	return &fault.Error{Op: "event.Decode", Kind: fault.Invalid, Reason: "INVALID_JSON", Field: "body", Err: err}
 }
 
+// errNotUTF8 is why text is no JSON that has any other encoding.
+var errNotUTF8 = errors.New("the text is not UTF-8")
+
 // FromJSON decodes one event in the JSON format of CloudEvents 1.0. The text
 // is not kept. A fault names the attribute that is wrong, and comes with the
 // attributes that were read before it, so that a report can name the event.
@@ -28,7 +31,7 @@ func malformed(err error) error {
 func FromJSON(text []byte) (Event, error) {
 	d := jsonDecoder{in: jsonscan.New(text), builder: &builder{}}
 	if !utf8.Valid(text) {
-		return Event{Context: &d.builder.ctx}, malformed(errors.New("the text is not UTF-8"))
+		return Event{Context: &d.builder.ctx}, malformed(errNotUTF8)
 	}
 	err := d.in.Object(d.member)
 	if err == nil {
@@ -42,6 +45,18 @@ func FromJSON(text []byte) (Event, error) {
 		err = d.setData(&e)
 	}
 	return e, err
+}
+
+// checkJSON is an error unless text is a JSON text.
+func checkJSON(text []byte) error {
+	if !utf8.Valid(text) {
+		return errNotUTF8
+	}
+	in := jsonscan.New(text)
+	if err := in.Skip(); err != nil {
+		return err
+	}
+	return in.End()
 }
 
 // SplitJSON splits the JSON batch format into the texts of its events, which
