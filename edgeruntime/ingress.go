@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 )
@@ -58,6 +59,7 @@ func (in *ingress) post(w http.ResponseWriter, r *http.Request) {
 	case mode != event.Batch && items[0].Err != nil:
 		fault.Write(w, items[0].Err)
 	case mode != event.Batch:
+		w.Header().Set(ingestv1.VerdictHeader, verdicts[0].Status)
 		w.WriteHeader(http.StatusAccepted)
 	default:
 		answerBatch(w, verdicts)
@@ -75,7 +77,7 @@ func (in *ingress) take(r *http.Request, items []event.Item) ([]verdict, error) 
 		if it.Err == nil {
 			text, it.Err = in.admit(&it.Event)
 		}
-		verdicts[i] = verdict{Status: statusAccepted}
+		verdicts[i] = verdict{Status: ingestv1.StatusAccepted}
 		if it.Err != nil {
 			verdicts[i] = rejection(it.Err)
 		} else {
@@ -123,7 +125,7 @@ func (in *ingress) admit(e *event.Event) ([]byte, error) {
 func answerBatch(w http.ResponseWriter, verdicts []verdict) {
 	status := http.StatusAccepted
 	for _, v := range verdicts {
-		if v.Status == statusRejected {
+		if v.Status == ingestv1.StatusRejected {
 			status = http.StatusMultiStatus
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/journal"
@@ -59,7 +60,7 @@ func TestIngress_Modes(t *testing.T) {
 		var got []string
 		for _, v := range verdicts {
 			got = append(got, v.ID+" "+v.Status)
-			if v.Status == statusRejected {
+			if v.Status == ingestv1.StatusRejected {
 				got = append(got, v.reason())
 			}
 		}

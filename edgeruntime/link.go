@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 )
 
 // link is what the uplink found the way to the platform to be like. Safe for
@@ -55,7 +57,7 @@ func (l *link) count(verdicts []verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range verdicts {
-		if v.Status != statusRejected {
+		if v.Status != ingestv1.StatusRejected {
 			l.delivered++
 		}
 	}

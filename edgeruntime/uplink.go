@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/journal"
 )
@@ -191,7 +192,7 @@ func (u *uplink) settle(items []item, verdicts []verdict) error {
 	}
 	losses := map[string]uint64{}
 	for _, v := range verdicts[:n] {
-		if v.Status == statusRejected {
+		if v.Status == ingestv1.StatusRejected {
 			losses[lostRejected+v.reason()]++
 			u.logRejection(v)
 		}
@@ -220,7 +221,7 @@ func (u *uplink) commit(next journal.Offset) error {
 func refusedAll(verdicts []verdict) error {
 	for _, v := range verdicts {
 		kind := v.kind()
-		if v.Status != statusRejected || kind != fault.Denied && kind != fault.Unauthenticated {
+		if v.Status != ingestv1.StatusRejected || kind != fault.Denied && kind != fault.Unauthenticated {
 			return nil
 		}
 	}

@@ -4,39 +4,28 @@ import (
 	"errors"
 	"regexp"
 
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/fault"
-)
-
-// Statuses of a verdict.
-const (
-	statusAccepted  = "accepted"
-	statusDuplicate = "duplicate"
-	statusRejected  = "rejected"
 )
 
 // verdict is the word on one event of a batch: the platform's, or that of
 // Ingress.
-type verdict struct {
-	ID     string        `json:"id,omitempty"`
-	Source string        `json:"source,omitempty"`
-	Status string        `json:"status"`
-	Error  *fault.Status `json:"error,omitempty"`
-}
+type verdict ingestv1.Verdict
 
 // rejection is the verdict on an event that will not be sent again because of
 // err.
 func rejection(err error) verdict {
 	st := fault.ProblemOf(err).Error
-	return verdict{Status: statusRejected, Error: &st}
+	return verdict{Status: ingestv1.StatusRejected, Error: &st}
 }
 
 // final reports whether the event is settled. One that was rejected because
 // the platform is full or not ready for it could still succeed.
 func (v verdict) final() bool {
 	switch v.Status {
-	case statusAccepted, statusDuplicate:
+	case ingestv1.StatusAccepted, ingestv1.StatusDuplicate:
 		return true
-	case statusRejected:
+	case ingestv1.StatusRejected:
 		k := v.kind()
 		return k != fault.Exhausted && k != fault.Unavailable
 	}
@@ -72,7 +61,7 @@ func (v verdict) reason() string {
 func (v verdict) fault() error {
 	f := &fault.Error{Op: "edgeruntime.settle", Name: v.ID, Kind: v.kind(), Reason: v.reason()}
 	switch {
-	case v.Status != statusRejected:
+	case v.Status != ingestv1.StatusRejected:
 		f.Kind, f.Err = fault.Unavailable, errors.New("the answer has no verdict on every event")
 	case v.Error != nil && v.Error.Message != "":
 		f.Err = errors.New(v.Error.Message)

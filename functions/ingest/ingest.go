@@ -19,6 +19,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
@@ -51,28 +52,6 @@ func (s *Service) Routes(r chi.Router) {
 	r.Post("/v1/events", s.post)
 }
 
-// The words of a verdict, and of Counts.
-const (
-	statusAccepted  = "accepted"
-	statusDuplicate = "duplicate"
-	statusRejected  = "rejected"
-)
-
-// Verdict is what became of one event of a batch.
-type Verdict struct {
-	// ID and Source are the event's, as far as they could be read.
-	ID     string `json:"id,omitempty"`
-	Source string `json:"source,omitempty"`
-	// Status is accepted, duplicate or rejected. The first two mean that the
-	// event is durable here.
-	Status string `json:"status"`
-	// Error is why the event was rejected (AIP-193).
-	Error *fault.Status `json:"error,omitempty"`
-}
-
-// VerdictHeader tells the verdict of a single event: accepted or duplicate.
-const VerdictHeader = "Selvedge-Verdict"
-
 // post handles POST /v1/events.
 func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 	principal := iam.PrincipalOf(r.Context())
@@ -95,13 +74,13 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 			fault.Write(w, err)
 			return
 		}
-		w.Header().Set(VerdictHeader, verdicts[0].Status)
+		w.Header().Set(ingestv1.VerdictHeader, verdicts[0].Status)
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
 	status := http.StatusAccepted
 	for i := range verdicts {
-		if verdicts[i].Status == statusRejected {
+		if verdicts[i].Status == ingestv1.StatusRejected {
 			status = http.StatusMultiStatus
 		}
 	}
@@ -117,7 +96,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 
 // take admits and publishes the events of a request. Items that are not
 // admitted get their error. The error returned is about all of them.
-func (s *Service) take(ctx context.Context, p iam.Principal, items []event.Item) ([]Verdict, error) {
+func (s *Service) take(ctx context.Context, p iam.Principal, items []event.Item) ([]ingestv1.Verdict, error) {
 	events := make([]event.Event, 0, len(items))
 	for i := range items {
 		if items[i].Err == nil {
@@ -134,7 +113,7 @@ func (s *Service) take(ctx context.Context, p iam.Principal, items []event.Item)
 	if err != nil {
 		return nil, err
 	}
-	verdicts := make([]Verdict, len(items))
+	verdicts := make([]ingestv1.Verdict, len(items))
 	next := 0
 	counts := map[string]int64{}
 	for i := range items {
@@ -142,13 +121,13 @@ func (s *Service) take(ctx context.Context, p iam.Principal, items []event.Item)
 		v.ID, v.Source = items[i].Event.ID(), items[i].Event.Source()
 		switch {
 		case items[i].Err != nil:
-			v.Status, v.Error = statusRejected, new(fault.ProblemOf(items[i].Err).Error)
-			counts[statusRejected+":"+fault.ReasonOf(items[i].Err)]++
+			v.Status, v.Error = ingestv1.StatusRejected, new(fault.ProblemOf(items[i].Err).Error)
+			counts[ingestv1.StatusRejected+":"+fault.ReasonOf(items[i].Err)]++
 			continue
 		case outcome[next] == broker.Duplicate:
-			v.Status = statusDuplicate
+			v.Status = ingestv1.StatusDuplicate
 		default:
-			v.Status = statusAccepted
+			v.Status = ingestv1.StatusAccepted
 		}
 		counts[v.Status]++
 		next++
@@ -213,7 +192,7 @@ func (s *Service) resolveOwn(ctx context.Context, p iam.Principal, e *event.Even
 
 // refuse answers a request of which no event was taken.
 func (s *Service) refuse(w http.ResponseWriter, err error) {
-	s.count(map[string]int64{statusRejected + ":" + fault.ReasonOf(err): 1})
+	s.count(map[string]int64{ingestv1.StatusRejected + ":" + fault.ReasonOf(err): 1})
 	fault.Write(w, err)
 }
 
@@ -230,7 +209,7 @@ func (s *Service) count(add map[string]int64) {
 	}
 	for k, n := range add {
 		if _, known := s.counts[k]; !known && len(s.counts) >= maxCounted {
-			k = statusRejected
+			k = ingestv1.StatusRejected
 		}
 		s.counts[k] += n
 	}

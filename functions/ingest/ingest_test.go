@@ -17,6 +17,7 @@ import (
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/functions/ingest"
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
@@ -97,13 +98,13 @@ func TestPost_SingleIs202OnceDurable(t *testing.T) {
 	p := &published{}
 	w := post(p, device, event.MediaStructured, text("1", own))
 	require.Equal(t, 202, w.Code, w.Body)
-	require.Equal(t, "accepted", w.Header().Get(ingest.VerdictHeader))
+	require.Equal(t, "accepted", w.Header().Get(ingestv1.VerdictHeader))
 	require.Equal(t, "p", event.Extension(&p.events[0], event.Project))
 	require.Equal(t, "processor", event.Extension(&p.events[0], event.Route))
 
 	w = post(p, device, event.MediaStructured, text("twice", own))
 	require.Equal(t, 202, w.Code)
-	require.Equal(t, "duplicate", w.Header().Get(ingest.VerdictHeader))
+	require.Equal(t, "duplicate", w.Header().Get(ingestv1.VerdictHeader))
 
 	p.err = &fault.Error{Kind: fault.Exhausted, Reason: "BROKER_FULL", Err: errors.New("full")}
 	w = post(p, device, event.MediaStructured, text("3", own))
@@ -118,7 +119,7 @@ func TestPost_BatchHasAVerdictForEachEvent(t *testing.T) {
 		text("1", own), text("twice", own), `{"id":"3"}`, text("4", "//selvedge.dev/projects/p/devices/other"), text("5", own),
 	}, ",")+"]")
 	require.Equal(t, http.StatusMultiStatus, w.Code, w.Body)
-	var verdicts []ingest.Verdict
+	var verdicts []ingestv1.Verdict
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &verdicts))
 	require.Len(t, verdicts, 5)
 	status := make([]string, len(verdicts))

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	ingestv1 "selvedge.dev/functions/ingest/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
@@ -93,7 +94,7 @@ func (a *app) post(c *cobra.Command, e event.Event) error {
 	if resp.StatusCode != http.StatusAccepted {
 		return fault.Parse("post event", resp.StatusCode, answer)
 	}
-	verdict := map[string]string{"id": e.ID(), "source": e.Source(), "status": resp.Header.Get("Selvedge-Verdict")}
+	verdict := map[string]string{"id": e.ID(), "source": e.Source(), "status": resp.Header.Get(ingestv1.VerdictHeader)}
 	return a.print(verdict, func(w io.Writer) {
 		row(w, "ID", "SOURCE", "STATUS")
 		row(w, verdict["id"], verdict["source"], verdict["status"])

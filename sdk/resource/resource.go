@@ -14,9 +14,6 @@ import "strings"
 // text they return some part of it, or "".
 type Name string
 
-// ProjectName is the name of the project with that id, which is not checked.
-func ProjectName(id string) Name { return Name("projects/" + id) }
-
 // Project is the id of the project that the resource is or belongs to, "" when
 // it is in no project.
 func (n Name) Project() string {

@@ -72,7 +72,6 @@ func TestFormat_ChecksEveryID(t *testing.T) {
 	require.Equal(t, resource.Name("projects/p/devices/d"), n)
 	require.Equal(t, resource.Name("projects/p"), n.Parent())
 	require.Equal(t, resource.Name(""), n.Parent().Parent())
-	require.Equal(t, n.Parent(), resource.ProjectName("p"))
 
 	for _, ids := range [][]string{{"", "d"}, {"p", ""}, {"p", "d/e"}, {"p/devices/d", "d"}} {
 		_, err := resource.Device.Format(ids...)

@@ -22,7 +22,7 @@ func TestDisk_FullRefusesAndGoesOn(t *testing.T) {
 	t.Parallel()
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=64m"); err != nil {
-		t.Skipf("a small disk cannot be made here, which needs root: mount tmpfs: %v", err)
+		t.Skipf("NOT RUN: a small disk needs the right to mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
 	p := start(t, filepath.Join(disk, "data"))

@@ -2,15 +2,14 @@ package devicesv1
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"selvedge.dev/sdk/client"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/resource/readcache"
@@ -30,9 +29,6 @@ const (
 	// clientIdle is when an idle connection is closed: before servers and
 	// balancers do, which commonly wait for 60 s and more.
 	clientIdle = 45 * time.Second
-	// maxAnswer bounds an answer: a resource of the 1 MiB that the service
-	// takes, and what JSON may add by escaping.
-	maxAnswer = 8 << 20
 )
 
 // Client is a [Reader] of the registry of a platform, over HTTP. It keeps
@@ -43,8 +39,7 @@ const (
 // this function's own key are all Unavailable, since they say nothing about the
 // device, and its events must be tried again.
 type Client struct {
-	base, key  string
-	http       *http.Client
+	platform   client.Client
 	devices    *readcache.Cache[question, *Device]
 	blueprints *readcache.Cache[question, *Blueprint]
 }
@@ -62,8 +57,7 @@ type question struct {
 // proves itself with an API key.
 func NewClient(baseURL, key string) *Client {
 	return &Client{
-		base: strings.TrimRight(baseURL, "/"), key: key,
-		http: &http.Client{
+		platform: client.Client{URL: baseURL, Key: key, HTTP: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 				MaxIdleConnsPerHost: clientConns, IdleConnTimeout: clientIdle,
@@ -71,7 +65,7 @@ func NewClient(baseURL, key string) *Client {
 			Timeout: clientTimeout,
 			// A registry does not redirect; who does is somebody else.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		}},
 		devices:    readcache.New[question, *Device](clientAnswers, clientTTL),
 		blueprints: readcache.New[question, *Blueprint](clientAnswers, clientTTL),
 	}
@@ -99,7 +93,7 @@ func (c *Client) Resolve(ctx context.Context, project string, alias Alias) (*Dev
 		}
 		q := url.Values{"network": {alias.Network}, "key": {alias.Key}, "value": {alias.Value}}
 		d := &Device{}
-		return d, c.read(ctx, request{op: op, path: "/v1/" + string(name) + "/devices:resolve?" + q.Encode(), got: &d.Name}, d)
+		return d, c.read(ctx, request{op: op, path: "/v1/" + string(name) + "/devices:resolve", query: q, got: &d.Name}, d)
 	})
 }
 
@@ -132,6 +126,7 @@ func ask[T any](cache *readcache.Cache[question, *T], q question, read func() (*
 type request struct {
 	// op is the operation for faults, path the URL after the base.
 	op, path string
+	query    url.Values
 	// got is where the name in the answer comes to be; it must be want, or
 	// anything but "" if that is "".
 	want string
@@ -140,37 +135,17 @@ type request struct {
 
 // read asks the platform and decodes the resource into v.
 func (c *Client) read(ctx context.Context, q request, v any) error {
-	unavailable := func(err error) error {
+	err := c.platform.Call(ctx, http.MethodGet, q.path, q.query, nil, v)
+	var f *fault.Error
+	// Only a problem body has a reason; the 404 of a proxy has none.
+	if errors.As(err, &f) && (f.Kind == fault.NotFound && f.Reason != "" || f.Kind == fault.Exhausted) {
+		return err
+	}
+	if err == nil && (*q.got == "" || q.want != "" && *q.got != q.want) {
+		err = fmt.Errorf("the answer is of %q", *q.got)
+	}
+	if err != nil {
 		return &fault.Error{Op: q.op, Name: q.want, Kind: fault.Unavailable, Err: err}
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+q.path, nil)
-	if err != nil {
-		return unavailable(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+c.key)
-	r.Header.Set("Accept", "application/json")
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return unavailable(err)
-	}
-	defer func() { _ = answer.Body.Close() }() // it was read; nothing hangs on it
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return unavailable(fmt.Errorf("read answer: %w", err))
-	}
-	if answer.StatusCode != http.StatusOK {
-		f := fault.Parse(q.op, answer.StatusCode, body)
-		// Only a problem body has a reason; the 404 of a proxy has none.
-		if f.Kind == fault.NotFound && f.Reason != "" || f.Kind == fault.Exhausted {
-			return f
-		}
-		return unavailable(f)
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return unavailable(fmt.Errorf("decode answer: %w", err))
-	}
-	if *q.got == "" || q.want != "" && *q.got != q.want {
-		return unavailable(fmt.Errorf("the answer is of %q", *q.got))
 	}
 	return nil
 }

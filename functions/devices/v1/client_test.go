@@ -38,7 +38,7 @@ func problem(kind fault.Kind) string {
 // with is a client over a transport.
 func with(transport http.RoundTripper) *Client {
 	c := NewClient("http://platform.example", "svk_secret")
-	c.http.Transport = transport
+	c.platform.HTTP.Transport = transport
 	return c
 }
 
