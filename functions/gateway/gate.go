@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"selvedge.dev/sdk/fault"
@@ -22,9 +24,10 @@ func newGate(inFlight, waiting int) *gate {
 // middleware puts the gate before next.
 func (g *gate) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t := &ticket{gate: g}
 		select {
 		case g.outside <- struct{}{}:
-			defer func() { <-g.outside }()
+			defer t.leave()
 		default:
 			fault.Write(w, busy())
 			return
@@ -44,9 +47,38 @@ func (g *gate) middleware(next http.Handler) http.Handler {
 				return
 			}
 		}
-		defer func() { <-g.inside }()
-		next.ServeHTTP(w, r)
+		t.inside = true
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), ticketKey{}, t)))
 	})
+}
+
+// ticket is a request's place.
+type ticket struct {
+	gate *gate
+	// inside is whether it has a place inside too.
+	inside bool
+	once   sync.Once
+}
+
+// leave gives the places back, once.
+func (t *ticket) leave() {
+	t.once.Do(func() {
+		if t.inside {
+			<-t.gate.inside
+		}
+		<-t.gate.outside
+	})
+}
+
+// ticketKey finds the ticket of a request's context.
+type ticketKey struct{}
+
+// Leave gives a request's place in the gateway to the next one, for requests
+// that last and are bounded otherwise. Calling it again does nothing.
+func Leave(ctx context.Context) {
+	if t, ok := ctx.Value(ticketKey{}).(*ticket); ok {
+		t.leave()
+	}
 }
 
 // busy is the fault of a request that found no place.

@@ -32,6 +32,9 @@ type Options struct {
 	Authenticator iam.Authenticator
 	// Services are what is behind the port.
 	Services []Service
+	// Calls answers what is no route of a service, behind the same middleware:
+	// the services that are described in proto. Nil answers that there is none.
+	Calls http.Handler
 	// Ready says why requests should go elsewhere now; nil when they should
 	// not. It is what /readyz answers.
 	Ready func() error
@@ -60,9 +63,7 @@ func New(o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := chi.NewRouter()
-	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		fault.Write(w, &fault.Error{Kind: fault.NotFound, Reason: "NO_SUCH_DOOR", Err: fmt.Errorf("nothing answers to %s", r.URL.Path)})
-	})
+	r.NotFound(NotFound)
 	r.MethodNotAllowed(methodNotAllowed(r))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "alive") })
 	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -77,8 +78,16 @@ func New(o Options) http.Handler {
 		for _, s := range o.Services {
 			s.Routes(r)
 		}
+		if o.Calls != nil {
+			r.NotFound(o.Calls.ServeHTTP)
+		}
 	})
 	return r
+}
+
+// NotFound answers a path that nothing answers to.
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	fault.Write(w, &fault.Error{Kind: fault.NotFound, Reason: "NO_SUCH_DOOR", Err: fmt.Errorf("nothing answers to %s", r.URL.Path)})
 }
 
 // answer is a short text for people and probes.

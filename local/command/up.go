@@ -32,6 +32,9 @@ Ctrl-C drains and loses nothing. An event that was answered with 2xx is kept
 even if the process is killed.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (c.TLSCert == "") != (c.TLSKey == "") {
+				return usageError{errors.New("--tls-cert and --tls-key go together")}
+			}
 			level := slog.LevelWarn
 			if verbose {
 				level = slog.LevelInfo
@@ -44,6 +47,8 @@ even if the process is killed.`,
 	f := cmd.Flags()
 	f.StringVar(&c.Data, "data", defaultData(), "the folder of all data")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "host and port to listen on; port 0 takes any that is free")
+	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain; the port then speaks TLS, with HTTP/2")
+	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the certificate's key")
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
 	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")
@@ -76,8 +81,8 @@ func (a *app) runUp(ctx context.Context, c platform.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	if tcp, ok := p.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		c.Logger.Warn("the port is reachable from elsewhere and speaks plain HTTP: put a TLS proxy before it", slog.String("address", tcp.String()))
+	if tcp, ok := p.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && c.TLSCert == "" {
+		c.Logger.Warn("the port is reachable from elsewhere and speaks plain HTTP: use --tls-cert and --tls-key, or put a TLS proxy before it", slog.String("address", tcp.String()))
 	}
 	a.welcome(p, c, time.Since(begin))
 	if err := p.Run(ctx); err != nil {

@@ -53,7 +53,7 @@ func (p *Platform) runEdge(ctx context.Context) error {
 		return fmt.Errorf("edge runtime: %w", err)
 	}
 	agent, err := edgeruntime.New(edgeruntime.Config{
-		URL: p.URL(), KeyFile: keyFile, Device: name, Dir: filepath.Join(dir, "queue"), Sensor: host.New(), Logger: p.log,
+		URL: p.insideURL(), KeyFile: keyFile, Device: name, Dir: filepath.Join(dir, "queue"), Sensor: host.New(), Logger: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("edge runtime: %w", err)

@@ -42,6 +42,8 @@ type Config struct {
 	Data string
 	// Listen is the address of its port, "127.0.0.1:8080"; port 0 takes any.
 	Listen string
+	// TLSCert and TLSKey are PEM files; with them the port speaks TLS.
+	TLSCert, TLSKey string
 	// AdminKey is the bootstrap administrator's key; "" has one made when
 	// there is none.
 	AdminKey string
@@ -62,6 +64,7 @@ type Platform struct {
 	log      *slog.Logger
 	madeKey  string
 	listener net.Listener
+	inside   net.Listener // of this machine's own edge runtime, when the port speaks TLS
 	db       *sql.DB
 	keyring  *iam.Keyring
 	registry *devices.Service
@@ -97,15 +100,9 @@ func Open(ctx context.Context, c Config) (_ *Platform, err error) {
 		return nil, err
 	}
 	// The port comes first: who is told that it is taken has changed nothing.
-	if p.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
+	if err := p.listen(ctx); err != nil {
 		return nil, err
 	}
-	p.onClose(func() error {
-		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
 	if err := p.openStores(ctx); err != nil {
 		return nil, err
 	}
@@ -147,7 +144,12 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 func (p *Platform) Addr() net.Addr { return p.listener.Addr() }
 
 // URL is where clients on this machine reach the platform.
-func (p *Platform) URL() string { return "http://" + p.listener.Addr().String() }
+func (p *Platform) URL() string {
+	if p.config.TLSCert != "" {
+		return "https://" + p.listener.Addr().String()
+	}
+	return "http://" + p.listener.Addr().String()
+}
 
 // MadeKey is the administrator's key if Open made one, else "". It is stored
 // hashed and cannot be had again.
@@ -165,12 +167,14 @@ func (p *Platform) Run(ctx context.Context) error {
 	go func() { delivering <- p.broker.Run(triggers) }()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := p.server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve: %w", err)
-		}
-		return nil
-	})
+	for _, l := range p.listeners() {
+		g.Go(func() error {
+			if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve: %w", err)
+			}
+			return nil
+		})
+	}
 	if p.config.Edge {
 		g.Go(func() error { return p.runEdge(ctx) })
 	}

@@ -1,7 +1,11 @@
 package platform
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -45,6 +49,7 @@ func (p *Platform) newServer() *http.Server {
 	})
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler: handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
@@ -65,4 +70,56 @@ type status struct {
 // status collects the platform's figures.
 func (p *Platform) status(door *ingest.Service) status {
 	return status{Events: door.Counts(), Triggers: p.broker.Stats(), Journal: p.broker.Journal()}
+}
+
+// listen binds the port, and for this machine's own edge runtime a second one
+// when the first speaks TLS: the certificate is for a name that this machine
+// need not know itself by.
+func (p *Platform) listen(ctx context.Context) error {
+	bind := func(address string) (net.Listener, error) {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		p.onClose(func() error {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+		return l, nil
+	}
+	l, err := bind(p.config.Listen)
+	if err != nil {
+		return err
+	}
+	p.listener = l
+	if p.config.TLSCert == "" && p.config.TLSKey == "" {
+		return nil
+	}
+	c, err := newCertificate(p.config.TLSCert, p.config.TLSKey, p.log)
+	if err != nil {
+		return err
+	}
+	p.listener = tls.NewListener(l, c.config())
+	if p.config.Edge {
+		p.inside, err = bind("127.0.0.1:0")
+	}
+	return err
+}
+
+// listeners are what the server serves.
+func (p *Platform) listeners() []net.Listener {
+	if p.inside == nil {
+		return []net.Listener{p.listener}
+	}
+	return []net.Listener{p.listener, p.inside}
+}
+
+// insideURL is where this machine's own edge runtime reaches the platform.
+func (p *Platform) insideURL() string {
+	if p.inside == nil {
+		return p.URL()
+	}
+	return "http://" + p.inside.Addr().String()
 }

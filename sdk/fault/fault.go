@@ -41,6 +41,9 @@ const (
 	TooLarge
 	// Unsupported is a media type or a content mode that is not spoken here.
 	Unsupported
+	// Precondition is a request that the state of the system forbids, such as
+	// the deletion of what others need: change that first, then repeat it.
+	Precondition
 )
 
 // Error is an error as data. Op and Err are for operators; Name, Kind, Reason

@@ -74,7 +74,7 @@ func WriteEvent(w http.ResponseWriter, err error) {
 // answer answers w with the problem body of err under the status.
 func answer(w http.ResponseWriter, err error, status int) {
 	if kind := KindOf(err); kind == Exhausted || kind == Unavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds(err)))
+		w.Header().Set("Retry-After", strconv.Itoa(RetryAfterSeconds(err)))
 	}
 	p := ProblemOf(err)
 	p.Error.Code = status
@@ -99,8 +99,8 @@ type RetryAfter interface {
 	RetryAfter() time.Duration
 }
 
-// retryAfterSeconds is the Retry-After of err in whole seconds, at least 1.
-func retryAfterSeconds(err error) int {
+// RetryAfterSeconds is the Retry-After of err in whole seconds, at least 1.
+func RetryAfterSeconds(err error) int {
 	var ra RetryAfter
 	if !errors.As(err, &ra) {
 		return 1
@@ -117,9 +117,19 @@ func Parse(op string, status int, body []byte) *Error {
 		text := string(body[:min(len(body), 256)])
 		return &Error{Op: op, Kind: OfStatus(status), Err: errors.New(strconv.Itoa(status) + " " + text)}
 	}
-	e := &Error{Op: op, Kind: OfStatus(status), Err: errors.New(p.Error.Message)}
+	e := &Error{Op: op, Kind: ofWord(p.Error.Status, status), Err: errors.New(p.Error.Message)}
 	for _, d := range p.Error.Details {
 		e.Reason, e.Name, e.Field = d.Reason, d.Metadata["name"], d.Metadata["field"]
 	}
 	return e
+}
+
+// ofWord is the Kind of that word, which tells apart kinds that share a status.
+func ofWord(word string, status int) Kind {
+	for k, row := range kinds {
+		if row.word == word {
+			return Kind(k)
+		}
+	}
+	return OfStatus(status)
 }
