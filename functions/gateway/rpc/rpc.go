@@ -1,0 +1,205 @@
+// Package rpc is the gateway's side of calls to services that are described in
+// proto: REST by google.api.http, gRPC, gRPC-Web and Connect on one port, and
+// watches as server-sent events. Whatever the protocol, it becomes the same
+// call of a [Server], whose methods decide by themselves who may do what.
+//
+// Connect's handlers speak three of the protocols and Vanguard translates REST
+// to them. Errors over REST have the body of google.aip.dev/193, over the
+// others a google.rpc.ErrorInfo.
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+	"connectrpc.com/vanguard"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"selvedge.dev/functions/gateway"
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/rpc"
+	"selvedge.dev/sdk/schema"
+)
+
+// Server answers the calls of one service. The context has the iam.Principal
+// who calls. It is used concurrently.
+type Server interface {
+	// Schema describes the service.
+	Schema() *schema.Service
+	// Call does a unary method. The request is the server's to keep.
+	Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error)
+	// Stream does a server-streaming method: send is called with each message,
+	// by one goroutine, and its error ends the stream.
+	Stream(ctx context.Context, m *schema.Method, req proto.Message, send func(proto.Message) error) error
+}
+
+// Options configure the handler.
+type Options struct {
+	// Servers are the services.
+	Servers []Server
+	// MaxMessage bounds a request, in bytes; 4 MiB by default.
+	MaxMessage int
+	// Next answers what is no path of the services.
+	Next http.Handler
+	// Logger gets internal errors; nil discards.
+	Logger *slog.Logger
+}
+
+// defaultMaxMessage is gRPC's own.
+const defaultMaxMessage = 4 << 20
+
+// handler answers calls.
+type handler struct {
+	options Options
+	log     *slog.Logger
+	// streams are the methods that watch, with their servers, for server-sent
+	// events.
+	streams []stream
+	// watches has a place for each stream that is open.
+	watches chan struct{}
+}
+
+// maxWatches bounds the streams that are open at once: a client that watches
+// costs tens of kilobytes for as long as it does.
+const maxWatches = 8192
+
+// New makes the handler. What a proto file says wrongly about paths is its
+// error.
+func New(o Options) (http.Handler, error) {
+	h := &handler{options: o, log: o.Logger, watches: make(chan struct{}, maxWatches)}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxMessage <= 0 {
+		h.options.MaxMessage = defaultMaxMessage
+	}
+	if o.Next == nil {
+		h.options.Next = http.NotFoundHandler()
+	}
+	var services []*vanguard.Service
+	var names []string
+	for _, s := range o.Servers {
+		mux := http.NewServeMux()
+		descs := map[protoreflect.ServiceDescriptor]bool{}
+		for _, m := range s.Schema().Methods {
+			mux.Handle(m.Procedure(), h.method(s, m))
+			if m.Desc.IsStreamingServer() && m.Verb != 0 {
+				h.streams = append(h.streams, stream{server: s, method: m})
+			}
+			if d, ok := m.Desc.Parent().(protoreflect.ServiceDescriptor); ok && !descs[d] {
+				descs[d] = true
+				names = append(names, string(d.FullName()))
+				services = append(services, vanguard.NewServiceWithSchema(d, mux,
+					vanguard.WithTargetCodecs(vanguard.CodecProto, vanguard.CodecJSON),
+					vanguard.WithMaxMessageBufferBytes(uint32(h.options.MaxMessage))))
+			}
+		}
+	}
+	reflector := grpcreflect.NewStaticReflector(names...)
+	next := http.NewServeMux()
+	for _, door := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
+		path, reflection := door(reflector)
+		next.Handle(path, h.known(reflection))
+	}
+	next.Handle("/", h.options.Next)
+	calls, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(next), vanguard.WithCodec(newJSON))
+	if err != nil {
+		return nil, fmt.Errorf("rpc: %w", err)
+	}
+	return h.events(problems(calls)), nil
+}
+
+// newJSON is the JSON of REST: every field is there, so that nobody has to
+// know the defaults, and an unknown one in a request is an error.
+func newJSON(types vanguard.TypeResolver) vanguard.Codec {
+	c := vanguard.NewJSONCodec(types)
+	c.MarshalOptions.EmitUnpopulated = false
+	c.UnmarshalOptions.DiscardUnknown = false
+	return c
+}
+
+// known lets in who has credentials: what there is to call is not for
+// everybody.
+func (h *handler) known(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if iam.PrincipalOf(r.Context()).Kind == iam.Anonymous {
+			_ = connect.NewErrorWriter().Write(w, r, rpc.Error(&fault.Error{ // a caller who went away needs no answer
+				Op: "rpc.Reflect", Kind: fault.Unauthenticated, Reason: "UNAUTHENTICATED",
+				Err: errors.New("to list what there is needs credentials: Authorization: Bearer KEY"),
+			}))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// method is the handler of one method.
+func (h *handler) method(s Server, m *schema.Method) http.Handler {
+	options := []connect.HandlerOption{
+		connect.WithCodec(rpc.Proto{}), connect.WithCodec(rpc.JSON{}),
+		connect.WithReadMaxBytes(h.options.MaxMessage),
+		connect.WithSchema(m.Desc),
+		connect.WithRequestInitializer(func(_ connect.Spec, v any) error {
+			v.(*rpc.Message).Message = m.Input.New().Interface()
+			return nil
+		}),
+	}
+	if m.Desc.IsStreamingServer() {
+		return connect.NewServerStreamHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message], out *connect.ServerStream[rpc.Message]) error {
+			leave, err := h.watching(ctx)
+			if err != nil {
+				return rpc.Error(err)
+			}
+			defer leave()
+			err = s.Stream(ctx, m, r.Msg.Message, func(x proto.Message) error { return out.Send(&rpc.Message{Message: x}) })
+			return h.fail(ctx, m, err)
+		}, options...)
+	}
+	return connect.NewUnaryHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message]) (*connect.Response[rpc.Message], error) {
+		x, err := s.Call(ctx, m, r.Msg.Message)
+		if err != nil {
+			return nil, h.fail(ctx, m, err)
+		}
+		return connect.NewResponse(&rpc.Message{Message: x}), nil
+	}, options...)
+}
+
+// fail is what a caller gets for err, nil for nil. Internal errors are logged:
+// the caller is not told what they are.
+func (h *handler) fail(ctx context.Context, m *schema.Method, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && fault.KindOf(err) == fault.Internal {
+		h.log.Error("call failed", slog.String("method", string(m.Name)), slog.Any("error", err))
+	}
+	return rpc.Error(err)
+}
+
+// watching takes a place among the streams in exchange for the one among the
+// requests in hand, which are expected to end. It is to be left.
+func (h *handler) watching(ctx context.Context) (leave func(), err error) {
+	select {
+	case h.watches <- struct{}{}:
+		gateway.Leave(ctx)
+		return func() { <-h.watches }, nil
+	default:
+		return nil, &fault.Error{Op: "rpc.Watch", Kind: fault.Exhausted, Reason: "TOO_MANY_WATCHES", Err: fmt.Errorf("%d watches are open", maxWatches)}
+	}
+}
+
+// endless lifts the server's time limits from a connection with a stream: it
+// ends when either side wants.
+func endless(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{})  // a connection without deadlines needs no lifting
+	_ = c.SetWriteDeadline(time.Time{}) // likewise
+}
