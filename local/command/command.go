@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -41,6 +40,9 @@ type app struct {
 	out, errOut io.Writer
 	url, output string
 	project     string
+	region      string
+	context     string
+	key         string
 }
 
 // Main runs the command line and returns its exit code: 0, 1 for a failure, 2
@@ -73,7 +75,7 @@ func (a *app) complain(err error) {
 	text := err.Error()
 	if errors.As(err, &f) {
 		text = fmt.Sprintf("%s (%s)", f.Message(), fault.ReasonOf(err))
-		if fault.KindOf(err) == fault.Unauthenticated && os.Getenv(envKey) == "" {
+		if fault.KindOf(err) == fault.Unauthenticated && a.key == "" {
 			text += ": set $" + envKey
 		}
 		if fault.ReasonOf(err) == "NO_ANSWER" {
@@ -92,16 +94,21 @@ func (a *app) root() *cobra.Command {
 readings as time series and answers queries of aligned metrics over HTTP.
 
   selvedge up            run the platform on this machine
-  selvedge devices ...   register devices and their external names
+  selvedge create ...    register devices, and make anything else
   selvedge events ...    post events, read stored ones
   selvedge metrics ...   query time series
 
 Commands other than up speak to the platform at $` + envURL + ` (default
-` + defaultURL + `) as the holder of $` + envKey + `.`,
-		Version:           version(),
-		Args:              noCommand,
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.check() },
+` + defaultURL + `) as the holder of $` + envKey + `, or to that of a context.`,
+		Version: version(),
+		Args:    noCommand,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := a.settle(c); err != nil {
+				return err
+			}
+			return a.check()
+		},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -110,10 +117,13 @@ Commands other than up speak to the platform at $` + envURL + ` (default
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&a.url, "url", envOr(envURL, defaultURL), "where the platform is, or $"+envURL)
-	f.StringVarP(&a.output, "output", "o", "table", "table or json")
+	f.StringVar(&a.url, "url", defaultURL, "where the platform is; also $"+envURL)
+	f.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	f.StringVarP(&a.project, "project", "p", "default", "the project to speak of, where a command has no full name")
-	root.AddCommand(a.up(), a.keys(), a.devices(), a.blueprints(), a.events(), a.metrics(), a.losses(), a.status())
+	f.StringVar(&a.region, "region", "", "the region to speak of, for resources that are in one")
+	f.StringVar(&a.context, "context", "", "the context to work with, instead of the current one and the environment")
+	root.AddCommand(a.up(), a.keys(), a.devices(), a.events(), a.metrics(), a.losses(), a.status(), a.contexts(),
+		a.get(), a.list(), a.watch(), a.create(), a.update(), a.remove(), a.apply(), a.diff(), a.export())
 	return root
 }
 
@@ -125,17 +135,9 @@ func version() string {
 	return "(devel)"
 }
 
-// envOr is the environment variable name, or otherwise fallback.
-func envOr(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
-}
-
 // client calls the platform.
 func (a *app) client() *client.Client {
-	return &client.Client{URL: a.url, Key: os.Getenv(envKey), HTTP: &http.Client{Timeout: callTimeout}}
+	return &client.Client{URL: a.url, Key: a.key, HTTP: &http.Client{Timeout: callTimeout}}
 }
 
 // exactly is cobra.ExactArgs with an error that says what is missing.
@@ -146,6 +148,16 @@ func exactly(names ...string) cobra.PositionalArgs {
 		}
 		if len(args) > len(names) {
 			return usageError{fmt.Errorf("%q is one argument too many; see `%s --help`", args[len(names)], c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// atLeast is cobra.MinimumNArgs(1) with an error that says what is missing.
+func atLeast(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usageError{fmt.Errorf("%s is missing; see `%s --help`", name, c.CommandPath())}
 		}
 		return nil
 	}
@@ -162,8 +174,8 @@ func noCommand(c *cobra.Command, args []string) error {
 
 // check refuses flags that no command can work with.
 func (a *app) check() error {
-	if a.output != "table" && a.output != "json" {
-		return usageError{fmt.Errorf("--output is table or json, not %q", a.output)}
+	if a.output != "table" && a.output != "json" && a.output != "yaml" {
+		return usageError{fmt.Errorf("--output is table, json or yaml, not %q", a.output)}
 	}
 	if _, err := resource.Project.Parse("projects/" + a.project); err != nil {
 		return usageError{fmt.Errorf("--project: %w", err)}

@@ -33,14 +33,18 @@ func TestMain_WrongUseSaysWhatIsWrong(t *testing.T) {
 	}
 	f(`unknown command "foo"`, "foo")
 	f(`unknown command "foo"`, "devices", "foo")
-	f("NAME is missing", "devices", "create")
-	f(`"b" is one argument too many`, "devices", "get", "a", "b")
-	f("unknown flag: --nope", "devices", "list", "--nope")
-	f("table or json", "devices", "list", "-o", "yaml")
-	f("--project", "devices", "list", "-p", "Not A Project")
+	f("NAME is missing", "create")
+	f("NAME is missing", "get")
+	f(`"b" is one argument too many`, "list", "a", "b")
+	f("unknown flag: --nope", "list", "devices", "--nope")
+	f("table, json or yaml", "list", "devices", "-o", "xml")
+	f("--project", "list", "devices", "-p", "Not A Project")
+	f("NETWORK/KEY/VALUE", "devices", "alias", "d", "boat-network/esn")
+	f(`no context "nowhere"`, "list", "devices", "--context", "nowhere")
 	f("--device or --source", "events", "send", "--type", "t")
 	f("--data is not JSON", "events", "send", "--type", "t", "--device", "d", "--data", "{")
-	f("--file is missing", "blueprints", "create", "b")
+	f("--file is missing", "apply")
+	f("--file is missing", "diff")
 }
 
 func TestMain_HelpOfEveryCommand(t *testing.T) {
@@ -62,13 +66,13 @@ func TestMain_FailuresNameTheReason(t *testing.T) {
 		fault.Write(w, &fault.Error{Kind: fault.Unauthenticated, Reason: "UNAUTHENTICATED"})
 	}))
 	t.Cleanup(server.Close)
-	code, _, errOut := run(t, "devices", "list", "--url", server.URL)
+	code, _, errOut := run(t, "list", "devices", "--url", server.URL)
 	require.Equal(t, 1, code)
 	require.Contains(t, errOut, "UNAUTHENTICATED")
 
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	_, _, errOut = run(t, "devices", "list", "--url", gone.URL)
+	_, _, errOut = run(t, "list", "devices", "--url", gone.URL)
 	require.Contains(t, errOut, "is `selvedge up` running there?")
 }
 

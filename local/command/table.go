@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"sigs.k8s.io/yaml"
 )
 
 // print writes an answer as the user asked: the platform's own JSON, indented,
@@ -15,6 +17,14 @@ func (a *app) print(answer any, table func(w io.Writer)) error {
 		e := json.NewEncoder(a.out)
 		e.SetIndent("", "  ")
 		return e.Encode(answer)
+	}
+	if a.output == "yaml" {
+		text, err := yaml.Marshal(answer)
+		if err != nil {
+			return err
+		}
+		_, err = a.out.Write(text)
+		return err
 	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	table(w)
