@@ -4,7 +4,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w'
 FUZZTIME ?= 20s
 # WRITTEN are the Go files that people write, GENERATED those that programs do.
 WRITTEN = git ls-files -co --exclude-standard '*.go' ':!*.pb.go' ':!*_gen.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done
-GENERATED = git ls-files -co --exclude-standard '*.pb.go' '*_gen.go' | xargs -r sha256sum
+GENERATED = git ls-files -co --exclude-standard '*.pb.go' '*_gen.go' '*_service.proto' '*/openapi.yaml' | xargs -r sha256sum
 GCI := -s standard -s default -s 'prefix(selvedge.dev)'
 
 help: ## this list
@@ -26,14 +26,30 @@ check: tools ## format, linters, architecture, generated code, go.mod
 	go vet -vettool=$(CURDIR)/bin/lint ./...
 	cd tests/lint && go vet -vettool=$(CURDIR)/bin/lint ./... && go test ./...
 	go test ./tests
-	@old=$$($(GENERATED)); go generate ./... && [ "$$old" = "$$($(GENERATED))" ] || { echo 'go generate ./... changes generated code: commit what it writes'; exit 1; }
+	@old=$$($(GENERATED)); $(MAKE) -s generate && [ "$$old" = "$$($(GENERATED))" ] || { echo 'make generate changes generated code: commit what it writes'; exit 1; }
+	bin/buf lint bin/image.binpb --config infra/proto/buf.yaml
+	@$(MAKE) -s breaking
+	go -C infra/proto/tools test ./...
 	go mod tidy -diff
+
+generate: tools ## services, Go code and OpenAPI documents from .proto files
+	go generate ./...
+	go run ./infra/proto -generate bin/protoc-gen-openapi -image bin/image.binpb
+	bin/buf generate bin/image.binpb --template infra/proto/buf.gen.yaml
+
+breaking: # .proto files against those of main, and on main against the commit before
+	@base=$$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD); \
+		[ "$$(git rev-parse $$base)" != "$$(git rev-parse HEAD)" ] || base=$$(git rev-parse -q --verify HEAD~1 || echo HEAD); \
+		git ls-tree -r --name-only $$base | grep -q '\.proto$$' || exit 0; \
+		rm -rf bin/base && mkdir -p bin/base && git archive $$base ':(glob)**/*.proto' | tar -x -C bin/base && \
+		go run ./infra/proto -root bin/base -image bin/base.binpb && bin/buf breaking bin/image.binpb --exclude-imports --against bin/base.binpb --config infra/proto/buf.yaml
 
 fmt: tools ## format the code as check wants it
 	@$(WRITTEN) | xargs bin/gofumpt -w && $(WRITTEN) | xargs bin/gci write $(GCI)
 
-tools: # the linter and the formatters, at the versions of tests/lint/go.mod
+tools: # linter and formatters at the versions of tests/lint/go.mod, generators at those of infra/proto/tools/go.mod
 	@go -C tests/lint build -o $(CURDIR)/bin/ . mvdan.cc/gofumpt github.com/daixiang0/gci
+	@go -C infra/proto/tools build -o $(CURDIR)/bin/ tool
 
 conformance: ## our filters and delivery against Knative's own packages
 	go -C tests/conformance test -timeout 15m ./...
@@ -57,4 +73,4 @@ edge: ## the device's runtime for arm64 and armv7, with sizes
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/edged-armv7 ./edgeruntime/cmd/edged
 	@du -h --apparent-size bin/edged-*
 
-.PHONY: help build run test check fmt tools conformance crash fuzz bench dist edge
+.PHONY: help build run test check generate breaking fmt tools conformance crash fuzz bench dist edge

@@ -3,7 +3,6 @@ package fieldpath
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,6 +13,12 @@ type part struct {
 	text   string
 	quoted bool
 }
+
+// errEmpty is a path, or a part of one, without a name.
+var errEmpty = errors.New("a part of the path is empty")
+
+// errNotUTF8 is text that can be in no field.
+var errNotUTF8 = errors.New("the text is not UTF-8")
 
 // split cuts the text of a path at its dots.
 func split(s string) ([]part, error) {
@@ -57,6 +62,37 @@ func split(s string) ([]part, error) {
 	}
 }
 
+// excerpt is the beginning of a text that is too long to be repeated.
+func excerpt(s string) string {
+	const most = 64 // enough to recognise it by
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// protoName is the name of a field in the proto file.
+func protoName(f protoreflect.FieldDescriptor) string { return string(f.Name()) }
+
+// join is the text of steps, with names by what is given.
+func join(steps []Step, name func(protoreflect.FieldDescriptor) string) string {
+	var b strings.Builder
+	for i, s := range steps {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		switch {
+		case s.Field != nil:
+			b.WriteString(name(s.Field))
+		case s.All:
+			b.WriteByte('*')
+		default:
+			b.WriteString(quoteKey(s.Key.String()))
+		}
+	}
+	return b.String()
+}
+
 // quoteKey is a map key as an element of a path.
 func quoteKey(key string) string {
 	if key != "" && key != "*" && strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == "" {
@@ -67,39 +103,9 @@ func quoteKey(key string) string {
 
 // parseKey is the map key that s is.
 func parseKey(f protoreflect.FieldDescriptor, s string) (protoreflect.MapKey, error) {
-	bad := fmt.Errorf("%q is no key of type %s", s, f.Kind())
-	switch f.Kind() {
-	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(s).MapKey(), nil
-	case protoreflect.BoolKind:
-		b, err := strconv.ParseBool(s)
-		if err != nil {
-			return protoreflect.MapKey{}, bad
-		}
-		return protoreflect.ValueOfBool(b).MapKey(), nil
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		n, err := strconv.ParseInt(s, 10, 32)
-		if err != nil {
-			return protoreflect.MapKey{}, bad
-		}
-		return protoreflect.ValueOfInt32(int32(n)).MapKey(), nil
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		n, err := strconv.ParseUint(s, 10, 32)
-		if err != nil {
-			return protoreflect.MapKey{}, bad
-		}
-		return protoreflect.ValueOfUint32(uint32(n)).MapKey(), nil
-	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return protoreflect.MapKey{}, bad
-		}
-		return protoreflect.ValueOfInt64(n).MapKey(), nil
-	default:
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			return protoreflect.MapKey{}, bad
-		}
-		return protoreflect.ValueOfUint64(n).MapKey(), nil
+	v, err := parseScalar(f, s)
+	if err != nil {
+		return protoreflect.MapKey{}, fmt.Errorf("%q is no key of type %s", excerpt(s), f.Kind())
 	}
+	return v.MapKey(), nil
 }

@@ -17,7 +17,18 @@ const (
 	Project   Pattern = "projects/{project}"
 	Device    Pattern = "projects/{project}/devices/{device}"
 	Blueprint Pattern = "projects/{project}/blueprints/{blueprint}"
+	// RegionalDevice is the form of a device that says its region.
+	RegionalDevice Pattern = "projects/{project}/regions/{region}/devices/{device}"
 )
+
+// ParseDevice is Parse for a name of either form that devices have. The error
+// of a name that is of neither is about the one that it is nearest to.
+func ParseDevice(s string) (Name, error) {
+	if strings.Count(s, "/") == strings.Count(string(RegionalDevice), "/") {
+		return RegionalDevice.Parse(s)
+	}
+	return Device.Parse(s)
+}
 
 // Parse checks that s is a name of the pattern and returns it as a Name that
 // shares its memory. Any other text is an Invalid fault whose Field is the

@@ -108,6 +108,25 @@ func standard(x *Resource) map[resourcev1.Method][]string {
 	}
 }
 
+// Field and Fields are the names of the fields of requests and responses with
+// one and with several objects of the type: "device_model", "device_models".
+func (r *Resource) Field() string { return snake(r.Singular) }
+
+// Fields is described at Field.
+func (r *Resource) Fields() string { return snake(r.Plural) }
+
+// snake is a lower camel case name in snake case.
+func snake(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
 // upper is a lower camel case name in upper camel case.
 func upper(s string) string {
 	r := []rune(s)

@@ -77,6 +77,20 @@ func (r *Registry) MustAdd(types Types, files ...protoreflect.FileDescriptor) *S
 	return s
 }
 
+// Describes reports whether a file says what a service is or has: its options,
+// or a resource.
+func Describes(f protoreflect.FileDescriptor) bool {
+	if _, ok := extension[*resourcev1.ServiceOptions](f, resourcev1.E_Service); ok {
+		return true
+	}
+	for i := range f.Messages().Len() {
+		if _, ok := extension[*annotations.ResourceDescriptor](f.Messages().Get(i), annotations.E_Resource); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // readService reads a service.
 func readService(types Types, files []protoreflect.FileDescriptor) (*Service, error) {
 	s := &Service{Package: files[0].Package()}
@@ -140,6 +154,8 @@ func readResource(types Types, s *Service, m protoreflect.MessageDescriptor) (*R
 		return nil, fmt.Errorf("the type %s is not of the service %s", d.GetType(), s.Domain)
 	case kind == "" || d.GetSingular() == "" || d.GetPlural() == "" || len(d.GetPattern()) == 0:
 		return nil, errors.New("google.api.resource needs type, pattern, singular and plural")
+	case kind != string(m.Name()) || kind != upper(d.GetSingular()):
+		return nil, fmt.Errorf("the type %s with the singular %s must be the message %s", d.GetType(), d.GetSingular(), upper(d.GetSingular()))
 	}
 	mt, err := types.FindMessageByName(m.FullName())
 	if err != nil {
@@ -160,10 +176,16 @@ func readResource(types Types, s *Service, m protoreflect.MessageDescriptor) (*R
 	if f := m.Fields().ByName("metadata"); f != nil && f.Message() != nil && f.Message().FullName() == metadataName {
 		x.Metadata = f
 	}
-	if err := readFields(x, m, nil, resourcev1.Part_SPEC, ""); err != nil {
+	if err := readFields(x, m, place{part: resourcev1.Part_SPEC}); err != nil {
 		return nil, err
 	}
-	return x, readIndexes(x)
+	if x.Options.GetUnconstrained() && len(x.References) > 0 {
+		return nil, fmt.Errorf("%s is a reference, but the type is unconstrained", x.References[0].Path)
+	}
+	if err := readIndexes(x); err != nil {
+		return nil, err
+	}
+	return x, checkPatterns(x)
 }
 
 // The messages that fields are told by.
@@ -172,29 +194,39 @@ var (
 	policyName   = (*resourcev1.MultiRegionPolicy)(nil).ProtoReflect().Descriptor().FullName()
 )
 
+// place is where in a resource a message is.
+type place struct {
+	// prefix is the path to its fields, with a dot at the end.
+	prefix string
+	// part is the part that it is of.
+	part resourcev1.Part
+	// within are the messages that it is in: one that comes again is not entered
+	// again.
+	within []protoreflect.FullName
+}
+
 // readFields reads what the options of the fields of m say, and of the messages
-// in them. Within are the messages that m is in: one that comes again is not
-// entered again.
-func readFields(x *Resource, m protoreflect.MessageDescriptor, within []protoreflect.FullName, part resourcev1.Part, prefix string) error {
-	if slices.Contains(within, m.FullName()) || strings.HasPrefix(string(m.FullName()), "google.protobuf.") {
+// in them.
+func readFields(x *Resource, m protoreflect.MessageDescriptor, at place) error {
+	if slices.Contains(at.within, m.FullName()) || strings.HasPrefix(string(m.FullName()), "google.protobuf.") {
 		return nil
 	}
-	within = append(within, m.FullName())
+	within := append(slices.Clone(at.within), m.FullName())
 	for i := range m.Fields().Len() {
 		f := m.Fields().Get(i)
-		path, err := fieldpath.Parse(x.Message.Descriptor(), prefix+string(f.Name()))
+		path, err := fieldpath.Parse(x.Message.Descriptor(), at.prefix+string(f.Name()))
 		if err != nil {
 			return err
 		}
 		o, _ := extension[*resourcev1.FieldOptions](f, resourcev1.E_Field)
-		is := part
+		is := at.part
 		if o.GetPart() != resourcev1.Part_PART_UNSPECIFIED {
 			is = o.GetPart()
 		}
 		if f == x.Metadata {
 			is = resourcev1.Part_META
 		}
-		if is != part {
+		if is != at.part {
 			switch is {
 			case resourcev1.Part_STATE:
 				x.State = append(x.State, path)
@@ -209,7 +241,8 @@ func readFields(x *Resource, m protoreflect.MessageDescriptor, within []protoref
 		}
 		behaviours, _ := extension[[]annotations.FieldBehavior](f, annotations.E_FieldBehavior)
 		readBehaviours(x, path, behaviours)
-		if err := readReference(x, f, path, o, slices.Contains(behaviours, annotations.FieldBehavior_REQUIRED)); err != nil {
+		required := slices.Contains(behaviours, annotations.FieldBehavior_REQUIRED)
+		if err := readReference(x, f, Reference{Path: path, OnDelete: o.GetOnDelete(), Required: required}); err != nil {
 			return err
 		}
 		in := f.Message()
@@ -219,14 +252,14 @@ func readFields(x *Resource, m protoreflect.MessageDescriptor, within []protoref
 		if in == nil {
 			continue
 		}
-		if in.FullName() == policyName && prefix == "" {
+		if in.FullName() == policyName && at.prefix == "" {
 			x.Policy = f
 		}
-		next := prefix + string(f.Name()) + "."
+		next := place{prefix: at.prefix + string(f.Name()) + ".", part: is, within: within}
 		if f.IsMap() {
-			next += "*."
+			next.prefix += "*."
 		}
-		if err := readFields(x, in, within, is, next); err != nil {
+		if err := readFields(x, in, next); err != nil {
 			return err
 		}
 	}
@@ -248,37 +281,39 @@ func readBehaviours(x *Resource, path fieldpath.Path, behaviours []annotations.F
 	}
 }
 
-// readReference reads google.api.resource_reference.
-func readReference(x *Resource, f protoreflect.FieldDescriptor, path fieldpath.Path, o *resourcev1.FieldOptions, required bool) error {
+// readReference reads google.api.resource_reference of a field, if it has it,
+// into r, of which the rest is there.
+func readReference(x *Resource, f protoreflect.FieldDescriptor, r Reference) error {
 	ref, ok := extension[*annotations.ResourceReference](f, annotations.E_ResourceReference)
 	if !ok || ref.GetType() == "" || ref.GetType() == "*" {
-		if o.GetOnDelete() != resourcev1.OnDelete_ON_DELETE_UNSPECIFIED {
-			return fmt.Errorf("%s has on_delete but no google.api.resource_reference with a type", path)
+		if r.OnDelete != resourcev1.OnDelete_ON_DELETE_UNSPECIFIED {
+			return fmt.Errorf("%s has on_delete but no google.api.resource_reference with a type", r.Path)
 		}
 		return nil
 	}
 	if f.Kind() != protoreflect.StringKind {
-		return fmt.Errorf("%s refers to a resource but is no string", path)
+		return fmt.Errorf("%s refers to a resource but is no string", r.Path)
 	}
-	domain, _, _ := strings.Cut(ref.GetType(), "/")
+	r.Type = ref.GetType()
+	domain, _, _ := strings.Cut(r.Type, "/")
 	if domain != x.Service.Domain && !slices.Contains(x.Service.Imports, domain) {
-		return fmt.Errorf("%s refers to %s, but the service does not import %s", path, ref.GetType(), domain)
+		return fmt.Errorf("%s refers to %s, but the service does not import %s", r.Path, r.Type, domain)
 	}
-	r := Reference{Path: path, Type: ref.GetType(), OnDelete: o.GetOnDelete(), Required: required}
 	if r.OnDelete == resourcev1.OnDelete_ON_DELETE_UNSPECIFIED {
 		r.OnDelete = resourcev1.OnDelete_BLOCK
 	}
-	if unsets := r.OnDelete == resourcev1.OnDelete_UNSET || r.OnDelete == resourcev1.OnDelete_ASYNC_UNSET; unsets && required {
-		return fmt.Errorf("%s is required, so it cannot be unset", path)
+	if unsets := r.OnDelete == resourcev1.OnDelete_UNSET || r.OnDelete == resourcev1.OnDelete_ASYNC_UNSET; unsets && r.Required {
+		return fmt.Errorf("%s is required, so it cannot be unset", r.Path)
 	}
 	x.References = append(x.References, r)
 	return nil
 }
 
-// everyIndex are the indexes of every type with metadata.
+// everyIndex are the indexes of every type with metadata. That of owner
+// references is the platform's own: filters may not use it.
 var everyIndex = []string{
 	"metadata.labels", "metadata.tags", "metadata.create_time", "metadata.update_time", "metadata.uid",
-	"metadata.syncing.owning_region", "metadata.syncing.regions",
+	"metadata.syncing.owning_region", "metadata.syncing.regions", "metadata.delete_time", "metadata.owner_references.name",
 }
 
 // readIndexes reads which paths are indexed.
@@ -302,10 +337,8 @@ func readIndexes(x *Resource) error {
 		if _, ok := x.Index(p.String()); ok {
 			continue
 		}
-		for _, secret := range x.Secrets {
-			if p.String() == secret.String() || strings.HasPrefix(p.String(), secret.String()+".") {
-				return fmt.Errorf("%s is secret and cannot be indexed", p)
-			}
+		if x.secret(p) {
+			return fmt.Errorf("%s is secret and cannot be indexed", p)
 		}
 		f := p.Field()
 		x.Indexes = append(x.Indexes, Index{Path: p, Many: p.Many(), Keyed: f.IsMap() && f.MapValue().Kind() == protoreflect.StringKind && !p.Inside()})
@@ -319,9 +352,18 @@ func readIndexes(x *Resource) error {
 		x.Indexes[i].Unique, x.Indexes[i].Within = true, u.GetWithin()
 	}
 	for _, s := range x.Options.GetSearch() {
-		if _, err := fieldpath.Parse(x.Message.Descriptor(), s); err != nil {
+		p, err := fieldpath.Parse(x.Message.Descriptor(), s)
+		if err != nil {
 			return err
+		}
+		if x.secret(p) {
+			return fmt.Errorf("%s is secret and cannot be searched", p)
 		}
 	}
 	return nil
+}
+
+// secret reports whether a path leads to a secret field or into one.
+func (r *Resource) secret(p fieldpath.Path) bool {
+	return slices.ContainsFunc(r.Secrets, func(s fieldpath.Path) bool { return strings.HasPrefix(p.String()+".", s.String()+".") })
 }
