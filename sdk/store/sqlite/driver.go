@@ -1,0 +1,210 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/sqlstore"
+)
+
+// Options configure a [Driver].
+type Options struct {
+	// Readers is how many snapshots there can be at once; others wait for one to
+	// be closed. 0 is 64.
+	Readers int
+	// Poll is how often, while somebody waits, it is looked for changes of other
+	// processes. 0 is 200 ms.
+	Poll time.Duration
+	// MaxPages bounds the size of the file in pages of 4 KiB; 0 is no bound.
+	MaxPages int
+	// Logger is told of what goes wrong; nil discards.
+	Logger *slog.Logger
+}
+
+// The sizes of what SQLite keeps.
+const (
+	// writerCache is the page cache of the one connection that writes: the inner
+	// pages of all indexes, and what is not in the file yet.
+	writerCache = 64 << 20
+	// readerCache is that of each connection that reads; the system caches too.
+	readerCache = 4 << 20
+	// checkpointPages is after how many pages the log is copied into the file.
+	// A page that is written often until then is copied once: with 16,000 and
+	// not 1,000, the default, a commit costs half. It is 64 MiB on the disk.
+	checkpointPages = 16_000
+)
+
+// Driver keeps the records of a store in a file. One goroutine writes; readers
+// read what was committed when they began, and neither waits for the other.
+// Other processes may use the file at the same time.
+type Driver struct {
+	path    string
+	o       Options
+	lib     *sqlite.Driver
+	syms    sqlstore.Symbols
+	signal  *sqlstore.Signal
+	commits *sqlstore.Committer
+	writer  *conn
+	stop    context.CancelFunc
+	wait    sync.WaitGroup
+
+	// places are the readers that there may be.
+	places chan struct{}
+	mu     sync.Mutex
+	idle   []*conn
+	closed bool
+}
+
+var _ store.Driver = (*Driver)(nil)
+
+// OpenDriver opens or creates the database file at path, whose folder exists.
+func OpenDriver(ctx context.Context, path string, o Options) (*Driver, error) {
+	if o.Readers <= 0 {
+		o.Readers = 64
+	}
+	if o.Poll <= 0 {
+		o.Poll = 200 * time.Millisecond
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Driver{path: path, o: o, lib: &sqlite.Driver{}, places: make(chan struct{}, o.Readers)}
+	if err := d.lib.RegisterDeterministicScalarFunction("first_term", 3, firstTerm); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	var err error
+	if d.writer, err = d.open(writerCache); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	head, err := d.create(ctx)
+	if err != nil {
+		_ = d.writer.close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	d.signal = sqlstore.NewSignal(head.Change)
+	d.commits = sqlstore.NewCommitter(backend{d}, &d.syms, d.signal, o.Logger)
+	poll, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	d.wait.Go(func() { d.signal.Poll(poll, o.Poll, d.last) })
+	return d, nil
+}
+
+// open opens a connection with a cache of so many bytes.
+func (d *Driver) open(cache int) (*conn, error) {
+	q := url.Values{}
+	for _, pragma := range []string{
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "page_size(4096)",
+		"cache_size(-" + strconv.Itoa(cache>>10) + ")", "wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")",
+	} {
+		q.Add("_pragma", pragma)
+	}
+	if d.o.MaxPages > 0 {
+		q.Add("_pragma", "max_page_count("+strconv.Itoa(d.o.MaxPages)+")")
+	}
+	raw, err := d.lib.Open("file:" + (&url.URL{Path: d.path}).EscapedPath() + "?" + q.Encode())
+	if err != nil {
+		return nil, explain(err)
+	}
+	return newConn(raw), nil
+}
+
+// firstTerm is the SQL function of [sqlstore.FirstTerm].
+func firstTerm(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+	packed, _ := args[0].([]byte)
+	from, _ := args[1].([]byte)
+	to, _ := args[2].([]byte)
+	if t := sqlstore.FirstTerm(packed, from, to); t != nil {
+		return t, nil
+	}
+	return nil, nil
+}
+
+// Close ends the driver: what is being committed is finished.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	idle := d.idle
+	d.idle = nil
+	d.mu.Unlock()
+	d.stop()
+	d.signal.Close()
+	d.commits.Close()
+	d.wait.Wait()
+	for _, c := range idle {
+		_ = c.close() // it has read only
+	}
+	if err := d.writer.close(); err != nil {
+		return fmt.Errorf("close %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// reader takes a connection to read by.
+func (d *Driver) reader(ctx context.Context, op string) (*conn, error) {
+	select {
+	case d.places <- struct{}{}:
+	case <-ctx.Done():
+		return nil, sqlstore.Unavailable(op, ctx.Err())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		<-d.places
+		return nil, sqlstore.Closed(op)
+	}
+	if n := len(d.idle); n > 0 {
+		c := d.idle[n-1]
+		d.idle = d.idle[:n-1]
+		return c, nil
+	}
+	c, err := d.open(readerCache)
+	if err != nil {
+		<-d.places
+		return nil, err
+	}
+	return c, nil
+}
+
+// release gives a connection back, which is not used anymore if it broke.
+func (d *Driver) release(c *conn, broken bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	<-d.places
+	// As many are kept as run at once; the others were for who waits.
+	if d.closed || broken || len(d.idle) >= 2*runtime.GOMAXPROCS(0) {
+		_ = c.close() // it has read only
+		return
+	}
+	d.idle = append(d.idle, c)
+}
+
+// Commit implements [store.Driver].
+func (d *Driver) Commit(ctx context.Context, b *store.Batch) (store.Seq, error) {
+	return d.commits.Commit(ctx, b)
+}
+
+// Wait implements [store.Driver].
+func (d *Driver) Wait(ctx context.Context, after store.Seq) error { return d.signal.Wait(ctx, after) }
+
+// last is the last change.
+func (d *Driver) last(ctx context.Context) (store.Seq, error) {
+	s, last, err := d.Snapshot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return last, s.Close()
+}

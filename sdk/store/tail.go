@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/resource"
+	resourcev1 "selvedge.dev/sdk/resource/v1"
+	"selvedge.dev/sdk/schema"
+)
+
+// cursorType is the type of the records that say how far a reader of the
+// changes is.
+const cursorType = "records.selvedge.dev/Cursor"
+
+// changesAtOnce is how many changes are read at once: enough that reading them
+// one by one costs little, few enough to be kept in memory.
+const changesAtOnce = 500
+
+// Tail calls f with the changes of the store, in their order, until ctx ends. It
+// begins behind those for which f returned nil in an earlier run of the same
+// name, so f sees every change at least once, also after a crash; a new name
+// begins with the oldest change that is kept. After an error of f it calls f
+// with the same changes again, after a pause. Changes that were trimmed before
+// f saw them are left out, and logged; see
+// [Store.Trim].
+func (s *Store) Tail(ctx context.Context, name string, f func(context.Context, []Change) error) error {
+	at, err := s.position(ctx, name)
+	for ctx.Err() == nil {
+		if err == nil {
+			at, err = s.tail(ctx, name, at, f)
+		}
+		switch {
+		case err == nil || ctx.Err() != nil:
+			continue
+		case fault.ReasonOf(err) == "CHANGES_EXPIRED":
+			s.o.Logger.LogAttrs(ctx, slog.LevelError, "changes were trimmed before they were read", slog.String("cursor", name), slog.Int64("after", int64(at)))
+			at, err = s.oldest(ctx, at)
+		default:
+			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "changes cannot be handled", slog.String("cursor", name), slog.Any("error", err))
+			pauseFor(ctx, retryPause)
+			at, err = s.position(ctx, name)
+		}
+	}
+	return nil
+}
+
+// tail does one step of Tail: it waits for changes after at, hands them to f
+// and keeps the position.
+func (s *Store) tail(ctx context.Context, name string, at Seq, f func(context.Context, []Change) error) (Seq, error) {
+	if err := s.driver.Wait(ctx, at); err != nil {
+		return at, err
+	}
+	changes, err := s.driver.Changes(ctx, at, changesAtOnce)
+	if err != nil || len(changes) == 0 {
+		return at, err
+	}
+	if err := f(ctx, changes); err != nil {
+		return at, fmt.Errorf("handling the changes after %d: %w", at, err)
+	}
+	last := changes[len(changes)-1].Seq
+	return last, s.setPosition(ctx, name, last)
+}
+
+// cursors is the type of cursors.
+func (s *Store) cursors() *schema.Resource {
+	r, _ := s.types.Type(cursorType)
+	return r
+}
+
+// cursorName is the name of a cursor.
+func cursorName(name string) resource.Name { return resource.Name("cursors/" + name) }
+
+// position is how far the reader of that name is.
+func (s *Store) position(ctx context.Context, name string) (at Seq, err error) {
+	err = s.Run(ctx, Consistent, func(ctx context.Context) error {
+		m, err := s.Get(ctx, s.cursors(), cursorName(name))
+		switch c, _ := m.(*resourcev1.Cursor); {
+		case err == nil:
+			at = Seq(c.GetSeq())
+		case fault.KindOf(err) == fault.NotFound:
+			at, err = 0, nil
+		}
+		return err
+	})
+	if err != nil || at > 0 {
+		return at, err
+	}
+	return s.oldest(ctx, 0)
+}
+
+// setPosition keeps how far the reader of that name is.
+func (s *Store) setPosition(ctx context.Context, name string, at Seq) error {
+	return s.Run(ctx, Transaction, func(ctx context.Context) error {
+		m, err := s.Get(ctx, s.cursors(), cursorName(name))
+		c, _ := m.(*resourcev1.Cursor)
+		switch {
+		case fault.KindOf(err) == fault.NotFound:
+			c = &resourcev1.Cursor{Name: string(cursorName(name)), Origin: s.NewUID()}
+		case err != nil:
+			return err
+		}
+		c.Seq = int64(at)
+		return s.Save(ctx, c, SaveOptions{})
+	})
+}
+
+// oldest is the least position from at on whose changes are all kept.
+func (s *Store) oldest(ctx context.Context, at Seq) (Seq, error) {
+	newest, err := s.newest(ctx)
+	if err != nil {
+		return at, err
+	}
+	low, high := at, newest // changes after high are kept
+	for low < high {
+		mid := low + (high-low)/2
+		_, err := s.driver.Changes(ctx, mid, 1)
+		switch {
+		case err == nil:
+			high = mid
+		case fault.ReasonOf(err) == "CHANGES_EXPIRED":
+			low = mid + 1
+		default:
+			return at, err
+		}
+	}
+	return high, nil
+}
+
+// Trim forgets the changes up to that one, but none that a reader by [Store.Tail]
+// has not seen. It returns up to where it did.
+func (s *Store) Trim(ctx context.Context, through Seq) (Seq, error) {
+	err := s.Run(ctx, Consistent, func(ctx context.Context) error {
+		t, err := s.handle(ctx, "store.Trim")
+		if err != nil {
+			return err
+		}
+		return t.view(ctx, func(snap Snapshot, _ Seq) error {
+			var failed error
+			err := snap.Scan(ctx, Scan{Type: cursorType}, func(rec *Record) bool {
+				m, err := Decode(s.cursors(), rec)
+				if c, ok := m.(*resourcev1.Cursor); ok {
+					through = min(through, Seq(c.GetSeq()))
+				}
+				failed = err
+				return err == nil
+			})
+			return errors.Join(err, failed)
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reading the cursors: %w", err)
+	}
+	return through, s.driver.Trim(ctx, through)
+}

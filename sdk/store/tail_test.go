@@ -1,0 +1,145 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	samplev1 "selvedge.dev/sdk/sample/v1"
+	"selvedge.dev/sdk/store"
+)
+
+func TestTail_AtLeastOnceInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		for i := range 3 {
+			w.save(machine(string(robot(fmt.Sprint("r", i))), 1, "red"))
+		}
+		var got []store.Seq
+		tail := func(f func([]store.Change) error) (stop func()) {
+			ctx, cancel := context.WithCancel(w.ctx)
+			done := make(chan error)
+			go func() {
+				done <- w.Tail(ctx, "test", func(_ context.Context, changes []store.Change) error {
+					if err := f(changes); err != nil {
+						return err
+					}
+					for _, c := range changes {
+						got = append(got, c.Seq)
+					}
+					return nil
+				})
+			}()
+			return func() {
+				synctest.Wait()
+				cancel()
+				require.NoError(t, <-done)
+			}
+		}
+		fine := func([]store.Change) error { return nil }
+
+		stop := tail(fine)
+		synctest.Wait()
+		require.Equal(t, []store.Seq{1, 2, 3}, got)
+		w.save(machine(string(robot("r3")), 1, "red"))
+		stop()
+		require.Len(t, got, 4)
+
+		// What failed comes again, after a restart too; what did not does not.
+		w.save(machine(string(robot("r4")), 1, "red"))
+		tail(func([]store.Change) error { return errors.New("not now") })()
+		require.Len(t, got, 4)
+		failures := 2
+		stop = tail(func([]store.Change) error {
+			if failures--; failures >= 0 {
+				return errors.New("not now")
+			}
+			return nil
+		})
+		synctest.Wait()
+		w.save(machine(string(robot("r5")), 1, "red"))
+		for failures >= 0 {
+			<-time.After(time.Second) // of the bubble's time
+			synctest.Wait()
+		}
+		stop()
+		require.Len(t, got, 6)
+		require.IsIncreasing(t, got)
+
+		// What a reader has not seen is not trimmed.
+		w.save(machine(string(robot("r6")), 1, "red"))
+		through, err := w.Trim(w.ctx, 1<<40)
+		require.NoError(t, err)
+		require.Equal(t, got[5], through)
+		tail(fine)()
+		require.Len(t, got, 7)
+
+		// A new one begins with what is left.
+		w.save(machine(string(robot("r7")), 1, "red"))
+		got = nil
+		ctx, cancel := context.WithCancel(w.ctx)
+		go func() {
+			synctest.Wait()
+			cancel()
+		}()
+		require.NoError(t, w.Tail(ctx, "other", func(_ context.Context, changes []store.Change) error {
+			for _, c := range changes {
+				got = append(got, c.Seq)
+			}
+			return nil
+		}))
+		require.Len(t, got, 2)
+	})
+}
+
+// A reader that changes were taken from goes on with those that are left.
+func TestTail_AfterChangesWereLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		for i := range 10 {
+			w.save(machine(string(robot(fmt.Sprint("r", i))), 1, "red"))
+		}
+		require.NoError(t, w.Driver().Trim(w.ctx, 7))
+		ctx, cancel := context.WithCancel(w.ctx)
+		go func() {
+			synctest.Wait()
+			cancel()
+		}()
+		var got []store.Seq
+		require.NoError(t, w.Tail(ctx, "late", func(_ context.Context, changes []store.Change) error {
+			for _, c := range changes {
+				got = append(got, c.Seq)
+			}
+			return nil
+		}))
+		require.Equal(t, []store.Seq{8, 9, 10}, got)
+	})
+}
+
+// A cache that follows the changes forgets what another process wrote.
+func TestFollow_OtherProcesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t)
+		b := openOn(t, a.driver, a.driver)
+		ctx, cancel := context.WithCancel(a.ctx)
+		done := make(chan error)
+		go func() { done <- b.Follow(ctx) }()
+		synctest.Wait()
+		for i := range 5 {
+			a.save(&samplev1.Robot{Name: string(robot("a")), DisplayName: fmt.Sprint(i)})
+			synctest.Wait()
+			require.Equal(t, fmt.Sprint(i), b.get(robot("a")).GetDisplayName())
+			require.NoError(t, a.Driver().Trim(ctx, store.Seq(i))) // also when it is behind
+		}
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
