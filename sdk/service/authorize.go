@@ -1,0 +1,81 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/resource"
+	"selvedge.dev/sdk/schema"
+)
+
+// Allow is the table of sdk/iam, for [Options]: what a principal may do in a
+// project is what he may do with everything in it.
+func Allow(ctx context.Context, permission string, name resource.Name) error {
+	return iam.Allow(iam.PrincipalOf(ctx), name.Project(), permission)
+}
+
+// allow asks whether the caller has the permission on a name.
+func (s *Service) allow(ctx context.Context, permission string, name resource.Name) error {
+	if s.options.Authorize == nil {
+		return &fault.Error{
+			Op: "service.Authorize", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: permission,
+			Err: fmt.Errorf("the permission %s is needed, and nobody has it: the service has no policy", permission),
+		}
+	}
+	return s.options.Authorize(ctx, permission, name)
+}
+
+// allowList asks whether the caller may list, or watch, what is below a parent.
+// Who may not everywhere may be shown a part: then the result says which.
+func (s *Service) allowList(ctx context.Context, permission string, parent string) (func(context.Context, resource.Name) bool, error) {
+	fixed, across := fixedPart(parent)
+	err := s.allow(ctx, permission, fixed)
+	if err == nil || !across || s.options.Visible == nil || fault.KindOf(err) != fault.Denied {
+		return nil, err
+	}
+	return func(ctx context.Context, name resource.Name) bool { return s.options.Visible(ctx, permission, name) }, nil
+}
+
+// fixedPart is the part of a parent's name before the first wildcard: whoever
+// may do something with that may with all that the whole stands for. Across is
+// whether there are several parents.
+func fixedPart(parent string) (fixed resource.Name, across bool) {
+	if parent == "" {
+		return "", true
+	}
+	segments := strings.Split(parent, "/")
+	for i, s := range segments {
+		if s == resource.Wildcard {
+			return resource.Name(strings.Join(segments[:max(0, i-1)], "/")), true
+		}
+	}
+	return resource.Name(parent), false
+}
+
+// readParent reads the parent of a list or watch.
+func readParent(r *schema.Resource, s string) (schema.Parent, error) {
+	p, err := schema.ParseParent(r, s)
+	return p, atField("parent", err)
+}
+
+// readName reads the name of an object of the type in a field of a request.
+func readName(r *schema.Resource, field, s string) (resource.Name, error) {
+	n, err := r.Parse(s)
+	return n, atField(field, err)
+}
+
+// atField is a fault of a value with the field of the request that has it, in
+// place of the part of the value. It is nil for nil.
+func atField(field string, err error) error {
+	var e *fault.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	out := *e
+	out.Field = field
+	return &out
+}
