@@ -93,7 +93,7 @@ func (c Config) complete() (Config, error) {
 	refuse(u.User != nil || u.RawQuery != "" || u.Fragment != "", "url", "want no user, query or fragment: the key goes in a header")
 	refuse(c.Key == "" && c.KeyFile == "", "key", "an API key or a file with one is required")
 	refuse(c.Key != "" && c.KeyFile != "", "key-file", "give a key or a file with one, not both")
-	if _, err := resource.Device.Parse(c.Device); err != nil {
+	if _, err := resource.ParseDevice(c.Device); err != nil {
 		refuse(true, "device", err.Error())
 	}
 	refuse(c.Dir == "", "data", "a folder for the queue is required")

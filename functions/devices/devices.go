@@ -1,120 +1,133 @@
-// Package devices is the registry of devices and their blueprints: their REST
-// service, and the [devicesv1.Reader] of the process that it runs in.
+// Package devices is the registry of devices and their blueprints: the service
+// of functions/devices/v1 on the framework of sdk/service, and the
+// [devicesv1.Reader] of the process that it runs in.
 //
-// Its one invariant: an alias belongs to one device of its project at a time,
-// and a device's blueprint exists. Reads come from a bounded cache that is
-// exact, since the process that runs a Service is the only one that writes its
-// database: what a write changed is read as it is now by everyone who asks
-// after the write returned. All methods may be called concurrently.
-//
-// It does not watch, search or keep history.
+// What a type is and how its objects refer to each other is in devices.proto.
+// Here are the rules that a proto file cannot say, the methods about aliases,
+// and what a device's end entails: its credentials go with it. The Reader's
+// answers are exact in the process that writes: what a write changed is read
+// as it is now by everyone who asks after the write returned.
 package devices
 
 import (
 	"context"
-	"database/sql"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
-	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/sdk/fault"
-	"selvedge.dev/sdk/resource/readcache"
+	"selvedge.dev/sdk/resource"
+	"selvedge.dev/sdk/schema"
+	"selvedge.dev/sdk/service"
+	"selvedge.dev/sdk/store"
 )
 
-// cached bounds the answers that are kept of each type of resource: a device
-// has one for its name and one for every alias that is in use. At about half a
-// kilobyte each that is 64 MiB for a fleet of 100,000 devices, and what a
-// smaller one has in use for a smaller one.
-const cached = 1 << 17
-
-// Options are what a Service needs besides its database.
+// Options are what a Service needs besides its store.
 type Options struct {
-	// Authorize says whether the caller of r has the permission in the
-	// project, such as "devices.devices.create". Nil denies everything.
-	Authorize func(r *http.Request, project, permission string) error
-	// Deleting, if not nil, is called before a device is deleted, to take its
-	// credentials from it. An error of it ends the deletion.
-	Deleting func(ctx context.Context, device string) error
-	// Logger gets internal errors; nil discards them.
-	Logger *slog.Logger
+	// Service configures the standard methods. Hooks and custom methods are
+	// added to it.
+	Service service.Options
+	// Deleted, if not nil, is told of devices that are no more, and when they
+	// went: their credentials go too. It is told at least once, again after an
+	// error, and also after a crash; a device of that name that was made since
+	// must not suffer.
+	Deleted func(ctx context.Context, device string, at time.Time) error
 }
 
 // Service is the registry.
 type Service struct {
-	options    Options
-	devices    *collection[devicesv1.Device]
-	blueprints *collection[devicesv1.Blueprint]
+	*service.Service
+	store   *store.Store
+	options Options
+	log     *slog.Logger
+	*reader
 }
 
 var _ devicesv1.Reader = (*Service)(nil)
 
-// New makes the registry in a database that has [Schema]. No other process may
-// write to its tables.
-func New(db *sql.DB, o Options) *Service {
-	if o.Authorize == nil {
-		o.Authorize = func(_ *http.Request, _, permission string) error {
-			return &fault.Error{Op: "devices.Authorize", Kind: fault.Denied, Field: permission}
+// New makes the registry over a store with its types. It must be the store
+// whose [store.Options].Written is the Written of [NewIndex].
+func New(st *store.Store, index *Index, o Options) (*Service, error) {
+	desc, err := describe(st.Types())
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{store: st, options: o, log: o.Service.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.reader, err = newReader(st, index); err != nil {
+		return nil, err
+	}
+	so := o.Service
+	so.Hooks = append(so.Hooks,
+		service.On(service.Hooks[*devicesv1.Device]{Validate: func(_ context.Context, _, d *devicesv1.Device) error { return d.Check() }}),
+		service.On(service.Hooks[*devicesv1.Blueprint]{Validate: func(_ context.Context, _, b *devicesv1.Blueprint) error { return b.Check() }}),
+	)
+	so.Methods = append(so.Methods,
+		service.Handle("Aliases.ResolveDevice", s.resolveDevice),
+		service.Handle("Aliases.AddAlias", s.addAlias),
+		service.Handle("Aliases.RemoveAlias", s.removeAlias),
+	)
+	s.Service, err = service.New(desc, st, so)
+	return s, err
+}
+
+// describe finds the service among the types of a store.
+func describe(types *schema.Registry) (*schema.Service, error) {
+	for _, s := range types.Services() {
+		if s.Package == devicesv1.File_functions_devices_v1_devices_proto.Package() {
+			return s, nil
 		}
 	}
-	return &Service{
-		options: o,
-		devices: &collection[devicesv1.Device]{
-			kind: deviceKind, storage: &database{db}, cache: readcache.New[lookup, *devicesv1.Device](cached, 0),
-		},
-		blueprints: &collection[devicesv1.Blueprint]{
-			kind: blueprintKind, storage: &database{db}, cache: readcache.New[lookup, *devicesv1.Blueprint](cached, 0),
-		},
+	return nil, errors.New("devices: the store does not have the service's types")
+}
+
+// deletedCursor is the name under which the store keeps how far Run is.
+const deletedCursor = "devices-deleted"
+
+// Run follows the deletions of devices until ctx ends, and tells
+// Options.Deleted of each.
+func (s *Service) Run(ctx context.Context) error {
+	return s.store.Tail(ctx, deletedCursor, func(ctx context.Context, changes []store.Change) error {
+		for _, c := range changes {
+			if c.Type != s.device.Type || c.After != nil || s.options.Deleted == nil {
+				continue
+			}
+			if err := s.options.Deleted(ctx, string(c.Name), c.Time); err != nil {
+				return fmt.Errorf("end of %s: %w", c.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Call is that of the service. Who deletes a device by its name can rely on
+// its credentials being gone when he is answered.
+func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error) {
+	out, err := s.Service.Call(ctx, m, req)
+	if del, ok := req.(*devicesv1.DeleteDeviceRequest); ok && err == nil && !del.GetValidateOnly() && s.options.Deleted != nil {
+		if _, err := s.Device(ctx, del.GetName()); fault.KindOf(err) != fault.NotFound || err == nil {
+			return out, nil // it lives: the deletion waits for others, or was blocked
+		}
+		if err := s.options.Deleted(ctx, del.GetName(), s.store.Now()); err != nil {
+			// Run does it: the deletion is done and cannot be taken back.
+			s.log.WarnContext(ctx, "credentials of a deleted device are still there", slog.String("device", del.GetName()), slog.Any("error", err))
+		}
 	}
+	return out, err
 }
 
-// Device implements [devicesv1.Reader].
-func (s *Service) Device(ctx context.Context, name string) (*devicesv1.Device, error) {
-	return s.devices.read(ctx, lookup{name: name})
-}
-
-// Resolve implements [devicesv1.Reader].
-func (s *Service) Resolve(ctx context.Context, project string, alias devicesv1.Alias) (*devicesv1.Device, error) {
-	return s.devices.read(ctx, lookup{project: project, alias: alias})
-}
-
-// Blueprint implements [devicesv1.Reader].
-func (s *Service) Blueprint(ctx context.Context, name string) (*devicesv1.Blueprint, error) {
-	return s.blueprints.read(ctx, lookup{name: name})
-}
-
-// CreateDevice adds a device under d.Name and returns it with its times. It is
-// Exists when the name is taken, or when an alias is, and then names the device
-// that has it.
-func (s *Service) CreateDevice(ctx context.Context, d devicesv1.Device) (*devicesv1.Device, error) {
-	return s.devices.create(ctx, d)
-}
-
-// CreateBlueprint adds a blueprint under b.Name and returns it with its times;
-// Exists when the name is taken.
-func (s *Service) CreateBlueprint(ctx context.Context, b devicesv1.Blueprint) (*devicesv1.Blueprint, error) {
-	return s.blueprints.create(ctx, b)
-}
-
-// lookup is how a resource is found: by name, or, for a device, by an alias in
-// the project of that id.
-type lookup struct {
-	name, project string
-	alias         devicesv1.Alias
-}
-
-// clone is a copy that shares no memory with l, whose text may be a piece of a
-// large request.
-func (l lookup) clone() lookup {
-	return lookup{strings.Clone(l.name), strings.Clone(l.project), devicesv1.Alias{
-		Network: strings.Clone(l.alias.Network), Key: strings.Clone(l.alias.Key), Value: strings.Clone(l.alias.Value),
-	}}
-}
-
-// String is what was looked for, for errors.
-func (l lookup) String() string {
-	if l.name != "" {
-		return l.name
+// Register makes a device of that name unless there is one: what the platform
+// does for the machine that it runs on.
+func (s *Service) Register(ctx context.Context, name resource.Name) error {
+	err := s.save(ctx, name, &devicesv1.Device{Name: string(name)})
+	if fault.KindOf(err) == fault.Exists {
+		return nil
 	}
-	return "projects/" + l.project + " alias " + l.alias.String()
+	return err
 }

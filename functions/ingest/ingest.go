@@ -172,12 +172,12 @@ func (s *Service) admit(ctx context.Context, p iam.Principal, e *event.Event) er
 // source than its own name: the device may do so if the alias is its own. For
 // everybody else the processor resolves it later, and "" is returned.
 func (s *Service) resolveOwn(ctx context.Context, p iam.Principal, e *event.Event) (string, error) {
-	alias := devicesv1.Alias{
+	alias := devicesv1.External{
 		Network: event.Extension(e, event.NetworkID),
 		Key:     event.Extension(e, event.AliasKey),
 		Value:   event.Extension(e, event.AliasValue),
 	}
-	if p.Kind != iam.Device || alias == (devicesv1.Alias{}) || e.Source() == event.Source(string(p.Device)) {
+	if p.Kind != iam.Device || alias == (devicesv1.External{}) || e.Source() == event.Source(string(p.Device)) {
 		return "", nil
 	}
 	d, err := s.Devices.Resolve(ctx, p.Project, alias)

@@ -51,7 +51,7 @@ func (p *published) Publish(_ context.Context, events []event.Event) ([]broker.V
 type aliases struct{ devicesv1.Reader }
 
 // Resolve implements devicesv1.Reader.
-func (aliases) Resolve(_ context.Context, project string, a devicesv1.Alias) (*devicesv1.Device, error) {
+func (aliases) Resolve(_ context.Context, project string, a devicesv1.External) (*devicesv1.Device, error) {
 	if project == "p" && a.String() == "boat/esn/5551212" {
 		return &devicesv1.Device{Name: "projects/p/devices/d"}, nil
 	}

@@ -53,21 +53,21 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	if err != nil {
 		return nil, err
 	}
-	route := device.Route
-	if device.Blueprint != "" {
-		e.SetExtension(event.Blueprint, device.Blueprint)
+	route := device.GetRoute()
+	if device.GetBlueprint() != "" {
+		e.SetExtension(event.Blueprint, device.GetBlueprint())
 		if route == "" {
-			blueprint, err := f.Devices.Blueprint(ctx, device.Blueprint)
+			blueprint, err := f.Devices.Blueprint(ctx, device.GetBlueprint())
 			if err != nil {
-				return nil, fmt.Errorf("route of %s: %w", device.Name, err)
+				return nil, fmt.Errorf("route of %s: %w", device.GetName(), err)
 			}
-			route = blueprint.Route
+			route = blueprint.GetRoute()
 		}
 	}
 	if route == "" {
 		route = event.RouteWriter
 	}
-	e.SetExtension(event.Device, device.Name)
+	e.SetExtension(event.Device, device.GetName())
 	e.SetExtension(event.Route, route)
 	return &e, nil
 }
@@ -77,17 +77,17 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 func (f *Function) resolve(ctx context.Context, e *event.Event) (*devicesv1.Device, error) {
 	project := event.Extension(e, event.Project)
 	if name, ok := strings.CutPrefix(e.Source(), event.Authority); ok {
-		if n, err := resource.Device.Parse(name); err == nil && n.Project() == project {
+		if n, err := resource.ParseDevice(name); err == nil && n.Project() == project {
 			return found(f.Devices.Device(ctx, name))
 		}
 	}
-	alias := devicesv1.Alias{
+	alias := devicesv1.External{
 		Network: event.Extension(e, event.NetworkID),
 		Key:     event.Extension(e, event.AliasKey),
 		Value:   event.Extension(e, event.AliasValue),
 	}
 	switch {
-	case alias == devicesv1.Alias{}:
+	case alias == devicesv1.External{}:
 		return nil, discard(ReasonUnnamedDevice, "source", fmt.Errorf("source %q is no device of project %q, and the event has no alias", e.Source(), project))
 	case alias.Network == "":
 		return nil, incomplete(event.NetworkID)

@@ -40,7 +40,7 @@ func (r *registry) Device(_ context.Context, name string) (*devicesv1.Device, er
 }
 
 // Resolve implements devicesv1.Reader.
-func (r *registry) Resolve(_ context.Context, project string, a devicesv1.Alias) (*devicesv1.Device, error) {
+func (r *registry) Resolve(_ context.Context, project string, a devicesv1.External) (*devicesv1.Device, error) {
 	return lookup(r, r.aliases, project+" "+a.String())
 }
 

@@ -139,23 +139,23 @@ func TestHandle_MapsByTheBlueprint(t *testing.T) {
 	t.Parallel()
 	h := newHarness()
 	const name = "projects/p/blueprints/b"
-	blueprint := func(fields ...devicesv1.FieldMapping) {
-		h.registry.blueprints[name] = &devicesv1.Blueprint{Name: name, Mappings: []devicesv1.Mapping{{
+	blueprint := func(fields ...*devicesv1.FieldMapping) {
+		h.registry.blueprints[name] = &devicesv1.Blueprint{Name: name, Mappings: []*devicesv1.Mapping{{
 			EventType: "com.example.climate", TimestampField: "at", Fields: fields,
 		}}}
 	}
 	e := reading(`{"t": 21.5, "kwh": 7, "at": 1780315201}`)
 	e.SetExtension(event.Blueprint, name)
 	blueprint(
-		devicesv1.FieldMapping{Field: "t", MetricType: "temperature", Unit: "Cel", Labels: map[string]string{"where": "=roof"}},
-		devicesv1.FieldMapping{Field: "kwh", Kind: "CUMULATIVE", ValueType: "INT64"},
+		&devicesv1.FieldMapping{Field: "t", MetricType: "temperature", Unit: "Cel", Labels: map[string]string{"where": "=roof"}},
+		&devicesv1.FieldMapping{Field: "kwh", Kind: "CUMULATIVE", ValueType: "INT64"},
 	)
 	require.Empty(t, h.handle(t, e))
 	want := []string{"d com.example.climate/kwh CUMULATIVE 7 1s", "d temperature GAUGE 21.5 1s"}
 	require.Equal(t, want, h.stored(t))
 
 	// A change of the blueprint holds for the next event.
-	blueprint(devicesv1.FieldMapping{Field: "t", MetricType: "warmth"})
+	blueprint(&devicesv1.FieldMapping{Field: "t", MetricType: "warmth"})
 	require.Empty(t, h.handle(t, e))
 	require.Equal(t, append(want, "d warmth GAUGE 21.5 1s"), h.stored(t))
 
@@ -171,7 +171,7 @@ func TestPlans_SurviveACopyOfTheBlueprint(t *testing.T) {
 	t.Parallel()
 	var p plans
 	blueprint := func(field string) *devicesv1.Blueprint {
-		return &devicesv1.Blueprint{Name: "b", Mappings: []devicesv1.Mapping{{EventType: "t", Fields: []devicesv1.FieldMapping{{Field: field}}}}}
+		return &devicesv1.Blueprint{Name: "b", Mappings: []*devicesv1.Mapping{{EventType: "t", Fields: []*devicesv1.FieldMapping{{Field: field}}}}}
 	}
 	of := func(b *devicesv1.Blueprint) any {
 		byType, err := p.of(b)
@@ -196,7 +196,7 @@ func TestHandle_RefusesEvents(t *testing.T) {
 	f := func(kind fault.Kind, reason string, change func(*event.Event)) {
 		t.Helper()
 		h := newHarness()
-		h.registry.blueprints["broken"] = &devicesv1.Blueprint{Name: "broken", Mappings: []devicesv1.Mapping{{EventType: "t"}}}
+		h.registry.blueprints["broken"] = &devicesv1.Blueprint{Name: "broken", Mappings: []*devicesv1.Mapping{{EventType: "t"}}}
 		e := reading(`{"a": 1}`)
 		change(&e)
 		_, err := h.Handle(t.Context(), e)

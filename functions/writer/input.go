@@ -32,7 +32,7 @@ func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, err
 		return in, refuse(fault.Invalid, ReasonNoProject, event.Project, errors.New("the event belongs to no project"))
 	}
 	if name := event.Extension(e, event.Device); name != "" {
-		device, err := resource.Device.Parse(name)
+		device, err := resource.ParseDevice(name)
 		if err != nil || device.Project() != in.Project {
 			return in, refuse(fault.Invalid, ReasonForeignDevice, event.Device, fmt.Errorf("%q is no device of project %q", name, in.Project))
 		}

@@ -2,8 +2,10 @@ package writer
 
 import (
 	"fmt"
-	"reflect"
+	"slices"
 	"sync"
+
+	"google.golang.org/protobuf/proto"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/tsdb"
@@ -39,7 +41,7 @@ func (p *plans) of(b *devicesv1.Blueprint) (map[string]*ingest.Plan, error) {
 		return have.byType, nil
 	}
 	made := &compiled{blueprint: b}
-	if have != nil && reflect.DeepEqual(have.blueprint.Mappings, b.Mappings) {
+	if have != nil && slices.EqualFunc(have.blueprint.GetMappings(), b.GetMappings(), sameMapping) {
 		made.byType = have.byType
 	} else {
 		var err error
@@ -59,8 +61,11 @@ func (p *plans) of(b *devicesv1.Blueprint) (map[string]*ingest.Plan, error) {
 	return made.byType, nil
 }
 
+// sameMapping reports whether two mappings say the same.
+func sameMapping(x, y *devicesv1.Mapping) bool { return proto.Equal(x, y) }
+
 // compile makes mappings into plans by event type.
-func compile(mappings []devicesv1.Mapping) (map[string]*ingest.Plan, error) {
+func compile(mappings []*devicesv1.Mapping) (map[string]*ingest.Plan, error) {
 	byType := make(map[string]*ingest.Plan, len(mappings))
 	for _, m := range mappings {
 		in := ingest.Mapping{EventType: m.EventType, TimestampField: m.TimestampField}

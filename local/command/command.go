@@ -27,6 +27,7 @@ const (
 	envURL      = "SELVEDGE_URL"
 	envKey      = "SELVEDGE_KEY"
 	envAdminKey = "SELVEDGE_ADMIN_KEY"
+	envDatabase = "SELVEDGE_DATABASE"
 )
 
 // defaultURL is where `selvedge up` listens unless told otherwise.

@@ -41,6 +41,9 @@ even if the process is killed.`,
 			}
 			c.Logger = slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: level}))
 			c.AdminKey = os.Getenv(envAdminKey)
+			if c.Database == "" {
+				c.Database = os.Getenv(envDatabase)
+			}
 			return a.runUp(cmd.Context(), c)
 		},
 	}
@@ -49,6 +52,8 @@ even if the process is killed.`,
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "host and port to listen on; port 0 takes any that is free")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain; the port then speaks TLS, with HTTP/2")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the certificate's key")
+	f.StringVar(&c.Region, "region", "local", "the region that this platform is")
+	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
 	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")

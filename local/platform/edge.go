@@ -11,10 +11,9 @@ import (
 
 	"selvedge.dev/edgeruntime"
 	"selvedge.dev/edgeruntime/host"
-	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/functions/ingest"
-	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/resource"
 )
 
 // EdgeDevice is the name of the device that this machine is: its host name in
@@ -40,8 +39,7 @@ func (p *Platform) EdgeDevice() string {
 // port, as any device does: registered, with a device's key.
 func (p *Platform) runEdge(ctx context.Context) error {
 	name := p.EdgeDevice()
-	_, err := p.registry.CreateDevice(ctx, devicesv1.Device{Name: name})
-	if err != nil && fault.KindOf(err) != fault.Exists {
+	if err := p.registry.Register(ctx, resource.Name(name)); err != nil {
 		return fmt.Errorf("edge runtime: register %s: %w", name, err)
 	}
 	dir := filepath.Join(p.config.Data, "edge")

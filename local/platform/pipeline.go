@@ -89,6 +89,7 @@ func (p *Platform) openPipeline(ctx context.Context) error {
 		}
 		triggers[i] = t
 	}
+	p.triggers = triggers
 	p.broker, err = broker.Open(ctx, broker.Options{
 		Dir: filepath.Join(p.config.Data, "broker"), Ledger: p.losses, MaxBytes: p.config.JournalBytes, Logger: p.log,
 	}, triggers)

@@ -44,6 +44,11 @@ type Config struct {
 	Listen string
 	// TLSCert and TLSKey are PEM files; with them the port speaks TLS.
 	TLSCert, TLSKey string
+	// Region is the region that the platform is; "local" by default.
+	Region string
+	// Database is the PostgreSQL connection string of the resources; "" keeps
+	// them in the data folder.
+	Database string
 	// AdminKey is the bootstrap administrator's key; "" has one made when
 	// there is none.
 	AdminKey string
@@ -60,29 +65,31 @@ type Config struct {
 
 // Platform is an open platform: its port is bound and its stores are open.
 type Platform struct {
-	config   Config
-	log      *slog.Logger
-	madeKey  string
-	listener net.Listener
-	inside   net.Listener // of this machine's own edge runtime, when the port speaks TLS
-	db       *sql.DB
-	keyring  *iam.Keyring
-	registry *devices.Service
-	iam      *functionsiam.Service
-	series   *vm.Store
-	metrics  *catalog.Catalog
-	records  *sqlstore.Store
-	losses   *ledger.SQL
-	writer   *writer.Function
-	broker   *broker.Broker
-	server   *http.Server
+	config    Config
+	log       *slog.Logger
+	madeKey   string
+	listener  net.Listener
+	inside    net.Listener // of this machine's own edge runtime, when the port speaks TLS
+	db        *sql.DB
+	keyring   *iam.Keyring
+	resources *resources
+	registry  *devices.Service
+	iam       *functionsiam.Service
+	series    *vm.Store
+	metrics   *catalog.Catalog
+	records   *sqlstore.Store
+	losses    *ledger.SQL
+	writer    *writer.Function
+	broker    *broker.Broker
+	triggers  []broker.Trigger
+	server    *http.Server
 	// closers undo Open, the last first.
 	closers []func() error
 	ready   atomic.Bool
 }
 
-// schema is everything that is in the one SQL database.
-const schema = functionsiam.Schema + devices.Schema + catalog.Schema + sqlstore.Schema + ledger.Schema
+// tables are everything that is in the SQL database beside the resources.
+const tables = functionsiam.Schema + catalog.Schema + sqlstore.Schema + ledger.Schema
 
 // Open opens the stores, recovers them, and binds the port. Close the platform
 // also when Run is never called.
@@ -112,8 +119,8 @@ func Open(ctx context.Context, c Config) (_ *Platform, err error) {
 	if err := p.openPipeline(ctx); err != nil {
 		return nil, err
 	}
-	p.server = p.newServer()
-	return p, nil
+	p.server, err = p.newServer()
+	return p, err
 }
 
 // onClose has f called by Close, before what was registered earlier.
@@ -121,12 +128,14 @@ func (p *Platform) onClose(f func() error) { p.closers = append(p.closers, f) }
 
 // openStores opens what is on disk but the broker.
 func (p *Platform) openStores(ctx context.Context) (err error) {
-	if p.db, err = sqlite.Open(ctx, filepath.Join(p.config.Data, "platform.db"), schema); err != nil {
+	if p.db, err = sqlite.Open(ctx, filepath.Join(p.config.Data, "platform.db"), tables); err != nil {
 		return err
 	}
 	p.onClose(p.db.Close)
 	p.keyring = iam.NewKeyring(functionsiam.NewStore(p.db))
-	p.registry = devices.New(p.db, devices.Options{Authorize: iam.Authorize, Deleting: p.keyring.RevokeAll, Logger: p.log})
+	if err := p.openResources(ctx); err != nil {
+		return err
+	}
 	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: iam.Authorize, Devices: p.registry, Logger: p.log})
 	p.records = sqlstore.New(p.db, sqlstore.Options{})
 	p.losses = ledger.New(p.db)
@@ -175,6 +184,7 @@ func (p *Platform) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error { return p.runResources(ctx) })
 	if p.config.Edge {
 		g.Go(func() error { return p.runEdge(ctx) })
 	}

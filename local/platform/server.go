@@ -30,15 +30,20 @@ const (
 )
 
 // newServer is the server behind the port.
-func (p *Platform) newServer() *http.Server {
+func (p *Platform) newServer() (*http.Server, error) {
+	calls, doors, err := p.newCalls()
+	if err != nil {
+		return nil, err
+	}
 	door := &ingest.Service{Broker: p.broker, Devices: p.registry, Limits: p.config.Limits}
 	handler := gateway.New(gateway.Options{
 		Authenticator: p.keyring,
 		Ready:         p.notReady,
+		Calls:         calls,
 		Logger:        p.log,
 		Services: []gateway.Service{
 			door,
-			p.registry,
+			doors,
 			p.iam,
 			&monitoring.Service{Engine: query.New(p.series, query.Options{}), Descriptors: p.metrics, Authorize: iam.Authorize, Logger: p.log},
 			&writer.Service{Writer: p.writer, Authorize: iam.Authorize, Logger: p.log},
@@ -54,7 +59,7 @@ func (p *Platform) newServer() *http.Server {
 	return &http.Server{
 		Handler: handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-	}
+	}, nil
 }
 
 // status is the answer of GET /v1/status.

@@ -65,7 +65,7 @@ func ParsePrincipal(name string) (Principal, error) {
 	if n, err := resource.Project.Parse(name); err == nil {
 		return Principal{Kind: Project, Name: name, Project: n.ID()}, nil
 	}
-	n, err := resource.Device.Parse(name)
+	n, err := resource.ParseDevice(name)
 	if err != nil {
 		return Principal{}, &fault.Error{
 			Op: "iam.ParsePrincipal", Kind: fault.Invalid, Reason: "INVALID_PRINCIPAL", Field: "principal",

@@ -93,11 +93,20 @@ func (k *Keyring) Revoke(ctx context.Context, id string) error {
 // RevokeAll ends every key of the principal of that name: of a device that is
 // about to be deleted, say.
 func (k *Keyring) RevokeAll(ctx context.Context, principal string) error {
+	return k.RevokeBefore(ctx, principal, time.Time{})
+}
+
+// RevokeBefore is RevokeAll of the keys that were made before that time, or of
+// all if it is zero.
+func (k *Keyring) RevokeBefore(ctx context.Context, principal string, made time.Time) error {
 	records, err := k.keys.List(ctx, Query{Principal: principal})
 	if err != nil {
 		return fmt.Errorf("revoke keys of %s: %w", principal, err)
 	}
 	for _, r := range records {
+		if !made.IsZero() && r.CreateTime.After(made) {
+			continue
+		}
 		if err := k.Revoke(ctx, r.ID); err != nil && fault.KindOf(err) != fault.NotFound {
 			return fmt.Errorf("revoke keys of %s: %w", principal, err)
 		}

@@ -13,23 +13,23 @@ const maxAliasPart = 256
 
 // ParseAlias parses the form "NETWORK/KEY/VALUE". Only the value may have a
 // slash in it.
-func ParseAlias(s string) (Alias, error) {
+func ParseAlias(s string) (External, error) {
 	parts := strings.SplitN(s, "/", 3)
 	if len(parts) != 3 {
-		return Alias{}, invalid("alias", fmt.Errorf("alias %.256q must be NETWORK/KEY/VALUE", s))
+		return External{}, invalid("alias", fmt.Errorf("alias %.256q must be NETWORK/KEY/VALUE", s))
 	}
-	a := Alias{Network: parts[0], Key: parts[1], Value: parts[2]}
+	a := External{Network: parts[0], Key: parts[1], Value: parts[2]}
 	return a, a.Check()
 }
 
 // String is the form that [ParseAlias] reads.
-func (a Alias) String() string { return a.Network + "/" + a.Key + "/" + a.Value }
+func (a External) String() string { return a.Network + "/" + a.Key + "/" + a.Value }
 
 // Check returns an Invalid fault with the field at fault, or nil.
-func (a Alias) Check() error { return a.check("") }
+func (a External) Check() error { return a.check("") }
 
 // check is Check of the alias whose fields begin with path.
-func (a Alias) check(path string) error {
+func (a External) check(path string) error {
 	for _, part := range []struct{ field, text, without string }{
 		{"network", a.Network, "/"},
 		{"key", a.Key, "/"},

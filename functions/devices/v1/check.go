@@ -17,15 +17,16 @@ const topic resource.Pattern = "topics/{route}"
 // Check returns an Invalid fault with the field at fault, or nil. Whether the
 // blueprint exists and the aliases are free is for the service to say.
 func (d *Device) Check() error {
-	name, err := resource.Device.Parse(d.Name)
+	name, err := resource.ParseDevice(d.GetName())
 	if err != nil {
 		return invalid("name", errors.Unwrap(err))
 	}
 	if len(d.Aliases) > maxAliases {
 		return invalid("aliases", fmt.Errorf("a device has at most %d aliases", maxAliases))
 	}
-	seen := map[Alias]bool{}
-	for i, a := range d.Aliases {
+	seen := map[External]bool{}
+	for i, alias := range d.GetAliases() {
+		a := alias.External()
 		path := fmt.Sprintf("aliases[%d]", i)
 		if err := a.check(path + "."); err != nil {
 			return err

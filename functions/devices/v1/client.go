@@ -2,12 +2,16 @@ package devicesv1
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"selvedge.dev/sdk/client"
 	"selvedge.dev/sdk/fault"
@@ -50,7 +54,7 @@ var _ Reader = (*Client)(nil)
 // of the project of that name that has the alias.
 type question struct {
 	name  string
-	alias Alias
+	alias External
 }
 
 // NewClient makes a client of the platform at baseURL ("http://HOST:PORT") that
@@ -75,16 +79,16 @@ func NewClient(baseURL, key string) *Client {
 func (c *Client) Device(ctx context.Context, name string) (*Device, error) {
 	return ask(c.devices, question{name: name}, func() (*Device, error) {
 		const op = "devicesv1.Client.Device"
-		if _, err := resource.Device.Parse(name); err != nil {
+		if _, err := resource.ParseDevice(name); err != nil {
 			return nil, &fault.Error{Op: op, Kind: fault.NotFound, Err: err}
 		}
 		d := &Device{}
-		return d, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: &d.Name}, d)
+		return d, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: d.GetName}, d)
 	})
 }
 
 // Resolve implements Reader.
-func (c *Client) Resolve(ctx context.Context, project string, alias Alias) (*Device, error) {
+func (c *Client) Resolve(ctx context.Context, project string, alias External) (*Device, error) {
 	return ask(c.devices, question{project, alias}, func() (*Device, error) {
 		const op = "devicesv1.Client.Resolve"
 		name, err := resource.Project.Format(project)
@@ -93,7 +97,7 @@ func (c *Client) Resolve(ctx context.Context, project string, alias Alias) (*Dev
 		}
 		q := url.Values{"network": {alias.Network}, "key": {alias.Key}, "value": {alias.Value}}
 		d := &Device{}
-		return d, c.read(ctx, request{op: op, path: "/v1/" + string(name) + "/devices:resolve", query: q, got: &d.Name}, d)
+		return d, c.read(ctx, request{op: op, path: "/v1/" + string(name) + "/devices:resolve", query: q, got: d.GetName}, d)
 	})
 }
 
@@ -105,7 +109,7 @@ func (c *Client) Blueprint(ctx context.Context, name string) (*Blueprint, error)
 			return nil, &fault.Error{Op: op, Kind: fault.NotFound, Err: err}
 		}
 		b := &Blueprint{}
-		return b, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: &b.Name}, b)
+		return b, c.read(ctx, request{op: op, path: "/v1/" + name, want: name, got: b.GetName}, b)
 	})
 }
 
@@ -113,7 +117,7 @@ func (c *Client) Blueprint(ctx context.Context, name string) (*Blueprint, error)
 func ask[T any](cache *readcache.Cache[question, *T], q question, read func() (*T, error)) (*T, error) {
 	v, ok, err := cache.Get(q)
 	if !ok {
-		q = question{strings.Clone(q.name), Alias{strings.Clone(q.alias.Network), strings.Clone(q.alias.Key), strings.Clone(q.alias.Value)}}
+		q = question{strings.Clone(q.name), External{strings.Clone(q.alias.Network), strings.Clone(q.alias.Key), strings.Clone(q.alias.Value)}}
 		v, err = cache.Load(q, read)
 	}
 	if err != nil {
@@ -127,22 +131,27 @@ type request struct {
 	// op is the operation for faults, path the URL after the base.
 	op, path string
 	query    url.Values
-	// got is where the name in the answer comes to be; it must be want, or
-	// anything but "" if that is "".
+	// got is the name in the answer; it must be want, or anything but "" if
+	// that is "".
 	want string
-	got  *string
+	got  func() string
 }
 
 // read asks the platform and decodes the resource into v.
-func (c *Client) read(ctx context.Context, q request, v any) error {
-	err := c.platform.Call(ctx, http.MethodGet, q.path, q.query, nil, v)
+func (c *Client) read(ctx context.Context, q request, v proto.Message) error {
+	var body json.RawMessage
+	err := c.platform.Call(ctx, http.MethodGet, q.path, q.query, nil, &body)
+	if err == nil {
+		// A platform that is newer may say more.
+		err = protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(body, v)
+	}
 	var f *fault.Error
 	// Only a problem body has a reason; the 404 of a proxy has none.
 	if errors.As(err, &f) && (f.Kind == fault.NotFound && f.Reason != "" || f.Kind == fault.Exhausted) {
 		return err
 	}
-	if err == nil && (*q.got == "" || q.want != "" && *q.got != q.want) {
-		err = fmt.Errorf("the answer is of %q", *q.got)
+	if err == nil && (q.got() == "" || q.want != "" && q.got() != q.want) {
+		err = fmt.Errorf("the answer is of %q", q.got())
 	}
 	if err != nil {
 		return &fault.Error{Op: q.op, Name: q.want, Kind: fault.Unavailable, Err: err}

@@ -32,7 +32,7 @@ var (
 )
 
 // checkMappings checks the mappings of a blueprint.
-func checkMappings(mappings []Mapping) error {
+func checkMappings(mappings []*Mapping) error {
 	if len(mappings) > maxMappings {
 		return invalid("mappings", fmt.Errorf("a blueprint has at most %d mappings", maxMappings))
 	}
@@ -52,7 +52,7 @@ func checkMappings(mappings []Mapping) error {
 
 // check checks the mapping at path: every part, and that no two fields are the
 // same or make the same series.
-func (m Mapping) check(path string) error {
+func (m *Mapping) check(path string) error {
 	if m.EventType == "" || len(m.EventType) > maxName || !printable(m.EventType) {
 		return invalid(path+".eventType", fmt.Errorf("%s.eventType must be 1 to %d bytes of UTF-8 without control characters", path, maxName))
 	}
@@ -82,12 +82,12 @@ func (m Mapping) check(path string) error {
 }
 
 // metric is the metric type of the field's points.
-func (f FieldMapping) metric(eventType string) string {
+func (f *FieldMapping) metric(eventType string) string {
 	return cmp.Or(f.MetricType, eventType+"/"+f.Field)
 }
 
 // series identifies the series that the field makes of any one event.
-func (f FieldMapping) series(eventType string) string {
+func (f *FieldMapping) series(eventType string) string {
 	var b strings.Builder
 	b.WriteString(f.metric(eventType))
 	for _, name := range slices.Sorted(maps.Keys(f.Labels)) {
@@ -98,7 +98,7 @@ func (f FieldMapping) series(eventType string) string {
 }
 
 // check checks the parts of the field at path.
-func (f FieldMapping) check(path, eventType string) error {
+func (f *FieldMapping) check(path, eventType string) error {
 	switch {
 	case !isPath(f.Field):
 		return invalid(path+".field", fmt.Errorf("%s.field must be %s", path, pathRule))

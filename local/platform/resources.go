@@ -1,0 +1,150 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"selvedge.dev/functions/devices"
+	devicesv1 "selvedge.dev/functions/devices/v1"
+	"selvedge.dev/functions/gateway"
+	"selvedge.dev/functions/gateway/rpc"
+	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/policy"
+	"selvedge.dev/sdk/reference"
+	"selvedge.dev/sdk/resource"
+	resourcev1 "selvedge.dev/sdk/resource/v1"
+	"selvedge.dev/sdk/schema"
+	"selvedge.dev/sdk/service"
+	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/plugins"
+	"selvedge.dev/sdk/store/sqlite"
+	"selvedge.dev/sdk/watch"
+	"selvedge.dev/triggers/filter"
+)
+
+// defaultRegion is the region of a platform that was told none.
+const defaultRegion = "local"
+
+// cachedResources bounds the resources that are kept in memory: at about a
+// kilobyte each, 64 MiB for a fleet that is in use as a whole.
+const cachedResources = 1 << 16
+
+// resources are what is made of the framework: one store with the types of
+// every service, and what runs beside it.
+type resources struct {
+	types    *schema.Registry
+	store    *store.Store
+	hub      *watch.Hub
+	control  *reference.Controller
+	policies *policy.Policies
+	options  service.Options
+}
+
+// openDriver opens the database of the resources.
+func (p *Platform) openDriver(ctx context.Context) (store.Driver, error) {
+	if p.config.Database != "" {
+		return nil, errors.New("PostgreSQL is not linked")
+	}
+	d, err := sqlite.OpenDriver(ctx, filepath.Join(p.config.Data, "resources.db"), sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(d.Close)
+	return d, nil
+}
+
+// openResources opens the store of the resources, with the services on it.
+func (p *Platform) openResources(ctx context.Context) error {
+	driver, err := p.openDriver(ctx)
+	if err != nil {
+		return err
+	}
+	region := p.config.Region
+	if region == "" {
+		region = defaultRegion
+	}
+	r := &resources{types: new(schema.Registry)}
+	devicesv1.AddTo(r.types)
+	if err := r.types.Check(); err != nil {
+		return err
+	}
+	r.policies = policy.New(r.types, &resourcev1.MultiRegionPolicy{EnabledRegions: []string{region}, DefaultControlRegion: region},
+		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
+			return policy.Local(r.store)(ctx, typ, name)
+		})
+	references := reference.New(reference.Options{Region: region, Logger: p.log})
+	index := devices.NewIndex()
+	r.store = store.New(driver, r.types, store.Options{
+		Plugins: append(plugins.Standard(plugins.Options{Policies: r.policies}), references),
+		Cached:  cachedResources, Written: index.Written, Logger: p.log,
+	})
+	r.hub = watch.NewHub(r.store, watch.HubOptions{Logger: p.log})
+	r.control = references.Control(r.store)
+	r.options = service.Options{
+		Authorize: service.Allow, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
+		Visible: func(ctx context.Context, permission string, name resource.Name) bool {
+			return service.Allow(ctx, permission, name) == nil
+		},
+	}
+	p.resources = r
+	p.registry, err = devices.New(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
+	if err != nil {
+		return err
+	}
+	return p.registry.Import(ctx, p.db)
+}
+
+// runResources runs what belongs to the store until ctx ends.
+func (p *Platform) runResources(ctx context.Context) error {
+	relay := watch.NewRelay(p.resources.store, p.publishChanges, watch.RelayOptions{Logger: p.log})
+	g, ctx := errgroup.WithContext(ctx)
+	for name, run := range map[string]func(context.Context) error{
+		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run,
+	} {
+		g.Go(func() error {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if p.config.Database != "" { // others may write to it too
+		g.Go(func() error { return p.resources.store.Follow(ctx) })
+	}
+	return g.Wait()
+}
+
+// publishChanges publishes the changes of resources that a trigger is for. The
+// others are no loss: who wants them watches.
+func (p *Platform) publishChanges(ctx context.Context, events []event.Event) error {
+	var wanted []event.Event
+	for _, e := range events {
+		for _, t := range p.triggers {
+			if t.Filter.Filter(&e) != filter.Fail {
+				wanted = append(wanted, e)
+				break
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	_, err := p.broker.Publish(ctx, wanted)
+	return err
+}
+
+// newCalls is the handler of the services on the framework.
+func (p *Platform) newCalls() (http.Handler, rpc.Doors, error) {
+	servers := []rpc.Server{p.registry}
+	doors := rpc.Doors{OpenAPI: map[string][]byte{p.registry.Schema().Domain: devicesv1.OpenAPI}}
+	for _, s := range servers {
+		doors.Services = append(doors.Services, s.Schema())
+	}
+	h, err := rpc.New(rpc.Options{Servers: servers, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
+	return h, doors, err
+}
