@@ -22,7 +22,11 @@ func (a *app) printResources(x *schema.Resource, all []protoreflect.Message, sin
 	switch a.output {
 	case "yaml":
 		for i, m := range all {
-			doc, err := document(x, m)
+			text, err := marshal(m)
+			if err != nil {
+				return err
+			}
+			doc, err := yaml.JSONToYAML(text)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -22,9 +23,20 @@ func problems(next http.Handler) http.Handler {
 			return
 		}
 		p := &problemWriter{ResponseWriter: w}
-		next.ServeHTTP(p, r)
+		next.ServeHTTP(p, r.WithContext(context.WithValue(r.Context(), problemKey{}, p)))
 		p.end()
 	})
+}
+
+// problemKey finds the problemWriter of a context.
+type problemKey struct{}
+
+// refused reports whether the request of the context was answered with an error
+// already. Vanguard does that when it cannot read a body, and then calls the
+// handler with an empty one all the same, which must not do anything.
+func refused(ctx context.Context) bool {
+	p, ok := ctx.Value(problemKey{}).(*problemWriter)
+	return ok && p.status >= http.StatusBadRequest
 }
 
 // maxProblem bounds the error body that is kept to be turned.

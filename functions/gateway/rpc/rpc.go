@@ -25,6 +25,7 @@ import (
 	"selvedge.dev/functions/gateway"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/rpc"
 	"selvedge.dev/sdk/schema"
 )
@@ -84,41 +85,56 @@ func New(o Options) (http.Handler, error) {
 	if o.Next == nil {
 		h.options.Next = http.NotFoundHandler()
 	}
+	procedures := map[string]http.Handler{}
 	var services []*vanguard.Service
 	var names []string
 	for _, s := range o.Servers {
-		mux := http.NewServeMux()
-		descs := map[protoreflect.ServiceDescriptor]bool{}
+		seen := map[protoreflect.ServiceDescriptor]bool{}
 		for _, m := range s.Schema().Methods {
-			mux.Handle(m.Procedure(), h.method(s, m))
-			if m.Desc.IsStreamingServer() && m.Verb != 0 {
+			procedures[m.Procedure()] = h.method(s, m)
+			if m.Desc.IsStreamingServer() && m.Verb != resourcev1.Method_METHOD_UNSPECIFIED {
 				h.streams = append(h.streams, stream{server: s, method: m})
 			}
-			if d, ok := m.Desc.Parent().(protoreflect.ServiceDescriptor); ok && !descs[d] {
-				descs[d] = true
+			if d, ok := m.Desc.Parent().(protoreflect.ServiceDescriptor); ok && !seen[d] {
+				seen[d] = true
 				names = append(names, string(d.FullName()))
-				services = append(services, vanguard.NewServiceWithSchema(d, mux,
-					vanguard.WithTargetCodecs(vanguard.CodecProto, vanguard.CodecJSON),
+				services = append(services, vanguard.NewServiceWithSchema(d, byPath(procedures, nil),
+					vanguard.WithTargetCodecs(vanguard.CodecProto),
 					vanguard.WithMaxMessageBufferBytes(uint32(h.options.MaxMessage))))
 			}
 		}
 	}
-	reflector := grpcreflect.NewStaticReflector(names...)
-	next := http.NewServeMux()
-	for _, door := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, reflection := door(reflector)
-		next.Handle(path, h.known(reflection))
-	}
-	next.Handle("/", h.options.Next)
-	calls, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(next), vanguard.WithCodec(newJSON))
+	rest, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(h.options.Next), vanguard.WithCodec(newJSON))
 	if err != nil {
 		return nil, fmt.Errorf("rpc: %w", err)
 	}
-	return h.events(problems(calls)), nil
+	h.addReflection(procedures, names)
+	return byPath(procedures, h.events(masks(problems(rest)))), nil
 }
 
-// newJSON is the JSON of REST: every field is there, so that nobody has to
-// know the defaults, and an unknown one in a request is an error.
+// byPath serves exact paths. Connect's handlers speak for themselves: only what
+// is none of their paths is REST and needs translation.
+func byPath(handlers map[string]http.Handler, otherwise http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next, ok := handlers[r.URL.Path]
+		if !ok {
+			next = otherwise
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// addReflection adds gRPC reflection of the services of those names.
+func (h *handler) addReflection(handlers map[string]http.Handler, names []string) {
+	reflector := grpcreflect.NewStaticReflector(names...)
+	for _, door := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
+		prefix, reflection := door(reflector)
+		handlers[prefix+"ServerReflectionInfo"] = h.known(reflection)
+	}
+}
+
+// newJSON is the JSON of REST: fields that are not set are left out, and an
+// unknown one in a request is an error.
 func newJSON(types vanguard.TypeResolver) vanguard.Codec {
 	c := vanguard.NewJSONCodec(types)
 	c.MarshalOptions.EmitUnpopulated = false
@@ -164,6 +180,9 @@ func (h *handler) method(s Server, m *schema.Method) http.Handler {
 		}, options...)
 	}
 	return connect.NewUnaryHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message]) (*connect.Response[rpc.Message], error) {
+		if refused(ctx) {
+			return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the request could not be read"))
+		}
 		x, err := s.Call(ctx, m, r.Msg.Message)
 		if err != nil {
 			return nil, h.fail(ctx, m, err)

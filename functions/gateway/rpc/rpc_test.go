@@ -142,7 +142,9 @@ func TestREST_PathsQueriesAndBodies(t *testing.T) {
 	f("GET", "/v1/projects/p/regions/eu/robots/r", "", `{"name":"projects/p/regions/eu/robots/r","displayName":"VIEW_UNSPECIFIED"}`)
 	f("POST", "/v1/projects/p/robots?robotId=r", `{"displayName":"R"}`, `{"name":"projects/p/robots/r","displayName":"R"}`)
 	f("POST", "/v1/projects/p/robots?robot_id=r", `{"display_name":"R"}`, `{"name":"projects/p/robots/r","displayName":"R"}`)
-	f("PATCH", "/v1/projects/p/robots/r?updateMask=displayName,spec.color", `{"displayName":"R"}`, `{"name":"projects/p/robots/r","displayName":"display_name,spec.color"}`)
+	f("PATCH", "/v1/projects/p/robots/r?updateMask=displayName,spec.color", `{"displayName":"R"}`, `{"name":"projects/p/robots/r","displayName":"displayName,spec.color"}`)
+	f("PATCH", "/v1/projects/p/robots/r?update_mask=*", `{"displayName":"R"}`, `{"name":"projects/p/robots/r","displayName":"*"}`)
+	f("PATCH", "/v1/projects/p/robots/r?updateMask=metadata.labels.myKey,metadata.labels.%60a,b%60", `{}`, "{\"name\":\"projects/p/robots/r\",\"displayName\":\"metadata.labels.myKey,metadata.labels.`a,b`\"}")
 }
 
 func TestREST_ErrorsAreProblems(t *testing.T) {
