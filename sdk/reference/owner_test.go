@@ -260,3 +260,48 @@ func (w *world) reasons() []string {
 	}
 	return out
 }
+
+// An owner is missing after two answers a timeout apart: a controller that died
+// between them begins anew, and finds what happened meanwhile all the same.
+func TestOwner_Restart(t *testing.T) {
+	w := newTest(t)
+	w.save(robot("a", nil), robot("r", nil, owner(robotName("nobody"))), secret("s", owner(robotName("a"))))
+	w.pass(4 * time.Minute)
+	w.sample.restart()
+	w.secrets.restart()
+	require.NoError(t, w.remove(robotType, robotName("a")))
+	w.sample.restart() // it will not see that in the feed
+	w.pass(4 * time.Minute)
+	require.True(t, w.has(robotType, robotName("r")))
+	w.pass(2 * time.Minute)
+	require.False(t, w.has(robotType, robotName("r")))
+	require.False(t, w.has(secretType, secretName("s")))
+}
+
+// The owner is known by its uid as soon as it comes into being, and what an
+// update of the ownee says about that does not count.
+func TestOwner_Confirmed(t *testing.T) {
+	w := newTest(t)
+	w.save(robot("r", nil, owner(robotName("a"))))
+	w.settle()
+	w.clock.move(time.Minute)
+	w.save(robot("a", nil))
+	w.settle()
+	a, _ := get(w, robotType, robotName("a"))
+	r, _ := get(w, robotType, robotName("r"))
+	ref := r.GetMetadata().GetOwnerReferences()[0]
+	require.Equal(t, a.GetMetadata().GetUid(), ref.GetUid())
+
+	w.clock.move(time.Hour)
+	w.save(robot("r", nil, owner(robotName("a"))))
+	r, _ = get(w, robotType, robotName("r"))
+	require.Equal(t, ref.GetUid(), r.GetMetadata().GetOwnerReferences()[0].GetUid())
+	require.Equal(t, ref.GetAttachTime().AsTime(), r.GetMetadata().GetOwnerReferences()[0].GetAttachTime().AsTime())
+
+	// To require the reference from now on gives the owner time to make it.
+	w.save(robot("r", nil, owner(robotName("a"), requires)))
+	w.settle()
+	require.True(t, w.has(robotType, robotName("r")))
+	w.pass(6 * time.Minute)
+	require.False(t, w.has(robotType, robotName("r")))
+}

@@ -1,8 +1,11 @@
 package reference
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
@@ -16,7 +19,8 @@ import (
 // such resource, and Exhausted (PLAN_TOO_LARGE) beyond 10,000 consequences.
 //
 // Besides what happens there can be BLOCKS with the timing COLLECTED: an ownee,
-// the cause, would be collected but for this resource.
+// the cause, would be collected but for this resource. What was to be collected
+// before, and waits until this deletion lets go of it, is not in the plan.
 func (r *References) Plan(ctx context.Context, st *store.Store, typ *schema.Resource, name resource.Name) (*resourcev1.DeletionPlan, error) {
 	plan := &resourcev1.DeletionPlan{}
 	err := st.Run(ctx, store.Consistent, func(ctx context.Context) error {
@@ -90,8 +94,9 @@ func (f *forecast) consequences() []*resourcev1.Consequence {
 	for _, b := range f.blocks(0) {
 		add(b.dep.Ref, resourcev1.Consequence_BLOCKS, b.d.timing, b.d, b.dep.Path)
 	}
-	for _, blocks := range f.held {
-		for _, b := range blocks {
+	byName := func(a, b id) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ)) }
+	for _, at := range slices.SortedFunc(maps.Keys(f.held), byName) {
+		for _, b := range f.held[at] {
 			add(b.dep.Ref, resourcev1.Consequence_BLOCKS, resourcev1.Consequence_COLLECTED, b.d, b.dep.Path)
 		}
 	}

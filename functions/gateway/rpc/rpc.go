@@ -57,6 +57,11 @@ type Options struct {
 // defaultMaxMessage is gRPC's own.
 const defaultMaxMessage = 4 << 20
 
+// minCompressed is from how many bytes on an answer is compressed for who takes
+// it so. Compressing one object costs more than reading it does, and saves less
+// than a packet.
+const minCompressed = 4 << 10
+
 // handler answers calls.
 type handler struct {
 	options Options
@@ -161,7 +166,7 @@ func (h *handler) known(next http.Handler) http.Handler {
 func (h *handler) method(s Server, m *schema.Method) http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithCodec(rpc.Proto{}), connect.WithCodec(rpc.JSON{}),
-		connect.WithReadMaxBytes(h.options.MaxMessage),
+		connect.WithReadMaxBytes(h.options.MaxMessage), connect.WithCompressMinBytes(minCompressed),
 		connect.WithSchema(m.Desc),
 		connect.WithRequestInitializer(func(_ connect.Spec, v any) error {
 			v.(*rpc.Message).Message = m.Input.New().Interface()

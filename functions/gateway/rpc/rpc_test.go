@@ -23,10 +23,14 @@ import (
 	"selvedge.dev/sdk/schema"
 )
 
-// key is the key that the test's authenticator takes.
-const key = "the-key"
+// key and adminKey are the keys that the test's authenticator takes: of the
+// project p, and of an administrator.
+const (
+	key      = "the-key"
+	adminKey = "the-administrator's-key"
+)
 
-// keys knows one key.
+// keys knows two keys.
 type keys struct{}
 
 // Authenticate implements iam.Authenticator.
@@ -36,6 +40,8 @@ func (keys) Authenticate(_ context.Context, authorization string) (iam.Principal
 		return iam.Principal{}, nil
 	case "Bearer " + key:
 		return iam.ParsePrincipal("projects/p")
+	case "Bearer " + adminKey:
+		return iam.ParsePrincipal("admin")
 	}
 	return iam.Principal{}, &fault.Error{Kind: fault.Unauthenticated}
 }
