@@ -31,6 +31,7 @@ var onlyIn = []library{
 	{"cloud.google.com/go/monitoring", "", true, "Google's types and client are the oracle that our answers are compared with"},
 	{"github.com/VictoriaMetrics/VictoriaMetrics", "tsdb/vm tests/bench", false, "one adapter knows the storage engine; the rest of tsdb is standard library only"},
 	{"github.com/bufbuild/protocompile", "infra/proto/...", true, "the compiler of proto files"},
+	{"github.com/chromedp", "", true, "drives a browser, whose fetch our services must answer"},
 	{"github.com/cloudevents/sdk-go/v2/event", "sdk/event", true, "everybody else says event.Event"},
 	{"github.com/cloudevents/sdk-go/v2/types", "sdk/event triggers/...", true, "the types of attribute values, which filters compare and brokers stamp"},
 	{"github.com/cloudevents/sdk-go/v2", "", true, "the official receiver stalls for good under concurrent requests, and a client that is not ours hides retries: sdk/event speaks HTTP"},
@@ -40,7 +41,7 @@ var onlyIn = []library{
 	{"connectrpc.com/vanguard", "functions/gateway/rpc", false, "REST by google.api.http"},
 	{"github.com/antlr/antlr4/runtime/Go/antlr", "triggers/filter", false, "the CESQL parser's error type"},
 	{"github.com/go-chi/chi/v5", "functions/... sdk/resource/rest local/...", false, "the routes of HTTP functions; an event function has none"},
-	{"github.com/google/uuid", "local/...", false, "ids of events that a person posts by hand"},
+	{"github.com/google/uuid", "local/... sdk/service", true, "ids of events that a person posts by hand, of requests, and of resources without a name of their own"},
 	{"github.com/jackc/pgx/v5", "sdk/store/postgres", true, "the driver of the store on PostgreSQL"},
 	{"github.com/shirou/gopsutil/v4", "edgeruntime/...", false, "only the device reads the machine that it runs on"},
 	{"github.com/spf13/cobra", "local/...", false, "selvedge is the only command with subcommands"},
@@ -50,9 +51,10 @@ var onlyIn = []library{
 	{"golang.org/x/sync", "...", true, "errgroup and semaphore are what the standard library lacks"},
 	{"google.golang.org/genproto/googleapis/api", "sdk/schema sdk/service infra/proto/...", true, "the options that google.aip.dev has words for, and Google's types for the oracle"},
 	{"google.golang.org/genproto/googleapis/rpc", "sdk/rpc", true, "google.rpc.ErrorInfo"},
+	{"google.golang.org/grpc", "", true, "the stock client, which our services must answer"},
 	{"google.golang.org/protobuf", "...", true, "contracts are protobuf"},
 	{"modernc.org/sqlite", "sdk/store/sqlite", false, "everybody above uses database/sql"},
-	{"pgregory.net/rapid", "tsdb/tsdbtest", true, "property tests"},
+	{"pgregory.net/rapid", "tsdb/tsdbtest sdk/store/storetest", true, "property tests"},
 	{"sigs.k8s.io/yaml", "triggers/manifests infra/... local/...", true, "manifests and OpenAPI documents are the only YAML; settings are flags"},
 
 	// These are not in go.mod, and stay out of it.

@@ -83,7 +83,11 @@ func (p *Platform) openResources(ctx context.Context) error {
 		Plugins: append(plugins.Standard(plugins.Options{Policies: r.policies}), references),
 		Cached:  cachedResources, Written: index.Written, Logger: p.log,
 	})
-	r.hub = watch.NewHub(r.store, watch.HubOptions{Logger: p.log})
+	pages, err := service.NewPages(nil)
+	if err != nil {
+		return err
+	}
+	r.hub = watch.NewHub(r.store, watch.HubOptions{Pages: pages, Logger: p.log})
 	r.control = references.Control(r.store)
 	r.options = service.Options{
 		Authorize: service.Allow, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,

@@ -15,11 +15,11 @@ import (
 	"selvedge.dev/sdk/schema"
 )
 
-// serve answers a unary call, stream a server-streaming one.
-type (
-	serve  func(ctx context.Context, c *call) (proto.Message, error)
-	stream func(ctx context.Context, c *call, send func(proto.Message) error) error
-)
+// serve answers a unary call.
+type serve func(ctx context.Context, c *call) (proto.Message, error)
+
+// stream answers a server-streaming call.
+type stream func(ctx context.Context, c *call, send func(proto.Message) error) error
 
 // method is a method with the fields of its request and response, found once.
 // A field that the messages have not is nil and reads as its zero.
