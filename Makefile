@@ -64,6 +64,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 
 bench: build ## throughput, latency, memory and start of the platform here
 	go run ./tests/bench -program bin/selvedge
+	go run ./tests/bench/resources -program bin/selvedge
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)

@@ -26,12 +26,12 @@ type library struct {
 
 // onlyIn are the libraries and the adapters that they stay in.
 var onlyIn = []library{
-	{"buf.build/gen/go/bufbuild/protovalidate", "sdk/service infra/proto/...", true, "the rules of fields, for the compiler of proto files"},
+	{"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go", "sdk/service infra/proto/...", true, "the rules of fields, for the compiler of proto files"},
 	{"buf.build/go/protovalidate", "sdk/service", false, "the rules of fields in proto files are checked in one place"},
 	{"cloud.google.com/go/monitoring", "", true, "Google's types and client are the oracle that our answers are compared with"},
 	{"github.com/VictoriaMetrics/VictoriaMetrics", "tsdb/vm tests/bench", false, "one adapter knows the storage engine; the rest of tsdb is standard library only"},
 	{"github.com/bufbuild/protocompile", "infra/proto/...", true, "the compiler of proto files"},
-	{"github.com/chromedp", "", true, "drives a browser, whose fetch our services must answer"},
+	{"github.com/chromedp/chromedp", "", true, "drives a browser, whose fetch our services must answer"},
 	{"github.com/cloudevents/sdk-go/v2/event", "sdk/event", true, "everybody else says event.Event"},
 	{"github.com/cloudevents/sdk-go/v2/types", "sdk/event triggers/...", true, "the types of attribute values, which filters compare and brokers stamp"},
 	{"github.com/cloudevents/sdk-go/v2", "", true, "the official receiver stalls for good under concurrent requests, and a client that is not ours hides retries: sdk/event speaks HTTP"},
@@ -42,10 +42,10 @@ var onlyIn = []library{
 	{"github.com/antlr/antlr4/runtime/Go/antlr", "triggers/filter", false, "the CESQL parser's error type"},
 	{"github.com/go-chi/chi/v5", "functions/... sdk/resource/rest local/...", false, "the routes of HTTP functions; an event function has none"},
 	{"github.com/google/uuid", "local/... sdk/service", true, "ids of events that a person posts by hand, of requests, and of resources without a name of their own"},
-	{"github.com/jackc/pgx/v5", "sdk/store/postgres", true, "the driver of the store on PostgreSQL"},
+	{"github.com/jackc/pgx/v5", "sdk/store/postgres sdk/store/storetest/pgtest", true, "the driver of the store on PostgreSQL"},
 	{"github.com/shirou/gopsutil/v4", "edgeruntime/...", false, "only the device reads the machine that it runs on"},
 	{"github.com/spf13/cobra", "local/...", false, "selvedge is the only command with subcommands"},
-	{"github.com/stretchr/testify/require", "sdk/store/storetest tsdb/tsdbtest logstore/logstoretest", true, "conformance suites are tests that other packages run"},
+	{"github.com/stretchr/testify/require", "sdk/store/storetest/... tsdb/tsdbtest logstore/logstoretest", true, "conformance suites are tests that other packages run"},
 	{"github.com/stretchr/testify", "", false, "require is the only part in use: an assertion that failed makes the ones after it noise"},
 	{"go.einride.tech/aip", "", true, "an oracle for filters, masks and names: it lacks half of the operators and is not on the way of a request"},
 	{"golang.org/x/sync", "...", true, "errgroup and semaphore are what the standard library lacks"},

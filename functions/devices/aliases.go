@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
@@ -21,7 +23,11 @@ func (s *Service) resolveDevice(ctx context.Context, req *devicesv1.ResolveDevic
 	if err := alias.Check(); err != nil {
 		return nil, err
 	}
-	return s.Resolve(ctx, project.ID(), alias)
+	d, err := s.Resolve(ctx, project.ID(), alias)
+	if err != nil {
+		return nil, err
+	}
+	return proto.CloneOf(d), nil // the caller's own
 }
 
 // addAlias gives the device an alias. One that it has already is no error, so

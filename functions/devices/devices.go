@@ -31,11 +31,11 @@ type Options struct {
 	// Service configures the standard methods. Hooks and custom methods are
 	// added to it.
 	Service service.Options
-	// Deleted, if not nil, is told of devices that are no more, and when they
-	// went: their credentials go too. It is told at least once, again after an
-	// error, and also after a crash; a device of that name that was made since
-	// must not suffer.
-	Deleted func(ctx context.Context, device string, at time.Time) error
+	// Deleted, if not nil, is told of devices that are no more, and until when
+	// their credentials were made: these go too, and later ones are those of a
+	// device of the same name that was made since. It is told at least once,
+	// again after an error, and also after a crash.
+	Deleted func(ctx context.Context, device string, until time.Time) error
 }
 
 // Service is the registry.
@@ -90,15 +90,20 @@ func describe(types *schema.Registry) (*schema.Service, error) {
 // deletedCursor is the name under which the store keeps how far Run is.
 const deletedCursor = "devices-deleted"
 
-// Run follows the deletions of devices until ctx ends, and tells
-// Options.Deleted of each.
+// Run follows the changes of devices until ctx ends: it tells Options.Deleted of
+// those that are no more, and has the [Reader] know what other processes wrote.
 func (s *Service) Run(ctx context.Context) error {
 	return s.store.Tail(ctx, deletedCursor, func(ctx context.Context, changes []store.Change) error {
 		for _, c := range changes {
-			if c.Type != s.device.Type || c.After != nil || s.options.Deleted == nil {
+			if c.Type == deviceType {
+				s.index.changed(c.Name, c.Before, c.After)
+			}
+		}
+		for _, c := range changes {
+			if c.Type != deviceType || c.After != nil {
 				continue
 			}
-			if err := s.options.Deleted(ctx, string(c.Name), c.Time); err != nil {
+			if err := s.ended(ctx, c.Name); err != nil {
 				return fmt.Errorf("end of %s: %w", c.Name, err)
 			}
 		}
@@ -106,20 +111,46 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
+// ended tells Options.Deleted of a device that was deleted: that its end is now,
+// or, if there is one of that name again, when that one was made.
+func (s *Service) ended(ctx context.Context, name resource.Name) error {
+	if s.options.Deleted == nil {
+		return nil
+	}
+	at := s.store.Now() // before looking: what is made later is another's
+	err := s.store.Run(ctx, store.Consistent, func(ctx context.Context) error {
+		m, err := s.store.Get(ctx, s.device, name)
+		if err == nil {
+			at = before(s.device.MetadataOf(m).GetCreateTime().AsTime())
+		}
+		return err
+	})
+	if err != nil && fault.KindOf(err) != fault.NotFound {
+		return err
+	}
+	return s.options.Deleted(ctx, string(name), at)
+}
+
+// before is before all of the millisecond of t: times are kept no finer
+// elsewhere.
+func before(t time.Time) time.Time { return t.Truncate(time.Millisecond).Add(-1) }
+
 // Call is that of the service. Who deletes a device by its name can rely on
 // its credentials being gone when he is answered.
 func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error) {
 	out, err := s.Service.Call(ctx, m, req)
-	if del, ok := req.(*devicesv1.DeleteDeviceRequest); ok && err == nil && !del.GetValidateOnly() && s.options.Deleted != nil {
-		if _, err := s.Device(ctx, del.GetName()); fault.KindOf(err) != fault.NotFound || err == nil {
-			return out, nil // it lives: the deletion waits for others, or was blocked
-		}
-		if err := s.options.Deleted(ctx, del.GetName(), s.store.Now()); err != nil {
-			// Run does it: the deletion is done and cannot be taken back.
-			s.log.WarnContext(ctx, "credentials of a deleted device are still there", slog.String("device", del.GetName()), slog.Any("error", err))
-		}
+	del, ok := req.(*devicesv1.DeleteDeviceRequest)
+	if !ok || err != nil || del.GetValidateOnly() {
+		return out, err
 	}
-	return out, err
+	if _, err := s.Device(ctx, del.GetName()); fault.KindOf(err) != fault.NotFound {
+		return out, nil // it lives: the deletion waits for others
+	}
+	if err := s.ended(ctx, resource.Name(del.GetName())); err != nil {
+		// Run does it: the deletion is done and cannot be taken back.
+		s.log.WarnContext(ctx, "credentials of a deleted device are still there", slog.String("device", del.GetName()), slog.Any("error", err))
+	}
+	return out, nil
 }
 
 // Register makes a device of that name unless there is one: what the platform

@@ -22,8 +22,8 @@ func TestMappings_AcceptedOnesCompile(t *testing.T) {
 	bad := rapid.SampledFrom([]string{"a//b", "/", "", "a\x7f", strings.Repeat("m", 101), strings.Repeat("m", 200)})
 	word := rapid.OneOf(good, good, good, good, good, good, good, bad)
 	source := rapid.OneOf(word, rapid.Map(word, func(s string) string { return "=" + s }))
-	field := rapid.Custom(func(t *rapid.T) devicesv1.FieldMapping {
-		return devicesv1.FieldMapping{
+	field := rapid.Custom(func(t *rapid.T) *devicesv1.FieldMapping {
+		return &devicesv1.FieldMapping{
 			Field: word.Draw(t, "field"), MetricType: word.Draw(t, "metric"),
 			Kind:      rapid.SampledFrom([]string{"", "GAUGE", "DELTA", "CUMULATIVE", "", "gauge"}).Draw(t, "kind"),
 			ValueType: rapid.SampledFrom([]string{"", "DOUBLE", "INT64", "", "BOOL", "STRING"}).Draw(t, "value type"),
@@ -32,11 +32,11 @@ func TestMappings_AcceptedOnesCompile(t *testing.T) {
 	})
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {
-		m := devicesv1.Mapping{
+		m := &devicesv1.Mapping{
 			EventType: word.Draw(t, "event type"), TimestampField: word.Draw(t, "timestamp"),
 			Fields: rapid.SliceOfN(field, 1, 2).Draw(t, "fields"),
 		}
-		b := devicesv1.Blueprint{Name: "projects/p/blueprints/b", Mappings: []devicesv1.Mapping{m}}
+		b := &devicesv1.Blueprint{Name: "projects/p/blueprints/b", Mappings: []*devicesv1.Mapping{m}}
 		if err := b.Check(); err != nil {
 			require.Equal(t, fault.Invalid, fault.KindOf(err))
 			return

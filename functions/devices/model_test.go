@@ -1,4 +1,4 @@
-package devices
+package devices_test
 
 import (
 	"fmt"
@@ -8,34 +8,37 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"pgregory.net/rapid"
 
+	"selvedge.dev/functions/devices"
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/sdk/fault"
 )
 
 // model is what the registry of one project must be: the aliases of every
 // device in their order.
-type model map[string][]devicesv1.Alias
+type model map[string][]string
 
 // holder is the device with the alias, "" for none.
-func (m model) holder(a devicesv1.Alias) string {
+func (m model) holder(alias string) string {
 	for name, aliases := range m {
-		if slices.Contains(aliases, a) {
+		if slices.Contains(aliases, alias) {
 			return name
 		}
 	}
 	return ""
 }
 
-// taken is the first of aliases that another device than name has.
-func (m model) taken(name string, aliases []devicesv1.Alias) (holder string) {
+// taken are the devices, but not the one of that name, that have one of the
+// aliases.
+func (m model) taken(name string, aliases []string) (holders []string) {
 	for _, a := range aliases {
 		if h := m.holder(a); h != "" && h != name {
-			return h
+			holders = append(holders, h)
 		}
 	}
-	return ""
+	return holders
 }
 
 // Whatever is created, changed and deleted: names and aliases find what the
@@ -43,62 +46,66 @@ func (m model) taken(name string, aliases []devicesv1.Alias) (holder string) {
 // that the model gives.
 func TestRegistry_Model(t *testing.T) {
 	t.Parallel()
-	db := open(t, file(t))
-	s := New(db, Options{})
-	var pool []devicesv1.Alias
-	for i := range 3 {
-		pool = append(pool, devicesv1.Alias{Network: "n", Key: "k", Value: fmt.Sprint(i)}, devicesv1.Alias{Network: "n", Key: fmt.Sprint(i), Value: "k"})
-	}
+	w := open(t, file(t), devices.Options{})
+	ctx := admin(t)
+	pool := []string{"n/k/0", "n/0/k", "n/k/1", "n/1/k", "n/k/2", "n/2/k"}
 	runs := 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
-		project := fmt.Sprintf("p%d", runs)
 		m := model{}
-		names := rapid.Map(rapid.IntRange(0, 2), func(i int) string { return fmt.Sprintf("projects/%s/devices/d%d", project, i) })
+		all := []string{
+			fmt.Sprintf("projects/p%d/devices/d0", runs), fmt.Sprintf("projects/p%d/devices/d1", runs),
+			fmt.Sprintf("projects/p%d/regions/local/devices/d0", runs),
+		}
+		names := rapid.SampledFrom(all)
 		sets := rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, 3, rapid.ID)
-		// verdict compares an error with the kind that the model gives.
-		verdict := func(name string, want fault.Kind, holder string, err error) bool {
-			if want == fault.Internal && holder == "" {
+		// verdict compares an error with what the model says: the kind, or who
+		// has an alias that was asked for.
+		verdict := func(want fault.Kind, holders []string, err error) bool {
+			if want == fault.Internal && len(holders) == 0 {
 				require.NoError(t, err)
 				return true
 			}
-			if holder != "" {
-				want = fault.Exists
-				require.ErrorContains(t, err, holder)
+			if len(holders) > 0 {
+				var f *fault.Error
+				require.ErrorAs(t, err, &f)
+				require.Equal(t, "ALREADY_TAKEN", f.Reason)
+				require.Contains(t, holders, f.Name)
+				return false
 			}
-			require.Equal(t, want, fault.KindOf(err), "%s: %v", name, err)
+			require.Equal(t, want, fault.KindOf(err), "%v", err)
 			return false
-		}
-		edit := func(name string, aliases []devicesv1.Alias) (*devicesv1.Device, error) {
-			return s.devices.update(t.Context(), name, func(d *devicesv1.Device) error {
-				d.Aliases = aliases
-				return nil
-			})
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"create": func(t *rapid.T) {
 				name, aliases := names.Draw(t, "name"), sets.Draw(t, "aliases")
-				want, holder := fault.Internal, ""
+				want, holders := fault.Internal, []string(nil)
 				if _, there := m[name]; there {
 					want = fault.Exists
 				} else {
-					holder = m.taken(name, aliases)
+					holders = m.taken(name, aliases)
 				}
-				_, err := s.CreateDevice(t.Context(), devicesv1.Device{Name: name, Aliases: aliases})
-				if verdict(name, want, holder, err) {
+				_, err := w.device(ctx, name, aliases...)
+				if verdict(want, holders, err) {
 					m[name] = aliases
 				}
 			},
 			"update": func(t *rapid.T) {
 				name, aliases := names.Draw(t, "name"), sets.Draw(t, "aliases")
-				want, holder := fault.Internal, ""
+				want, holders := fault.Internal, []string(nil)
 				if _, there := m[name]; there {
-					holder = m.taken(name, aliases)
+					holders = m.taken(name, aliases)
 				} else {
 					want = fault.NotFound
 				}
-				_, err := edit(name, aliases)
-				if verdict(name, want, holder, err) {
+				d := &devicesv1.Device{Name: name}
+				for _, a := range aliases {
+					x, err := devicesv1.ParseAlias(a)
+					require.NoError(t, err)
+					d.Aliases = append(d.Aliases, x.Alias())
+				}
+				_, err := call[*devicesv1.Device](ctx, w, "UpdateDevice", &devicesv1.UpdateDeviceRequest{Device: d, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"aliases"}}})
+				if verdict(want, holders, err) {
 					m[name] = aliases
 				}
 			},
@@ -108,45 +115,51 @@ func TestRegistry_Model(t *testing.T) {
 				if _, there := m[name]; !there {
 					want = fault.NotFound
 				}
-				if verdict(name, want, "", s.deleteDevice(t.Context(), name)) {
+				if verdict(want, nil, w.remove(ctx, name)) {
 					delete(m, name)
 				}
 			},
-			"": func(t *rapid.T) { compare(t, s, project, m, pool) },
+			"": func(t *rapid.T) { compare(t, w, m, all, pool) },
 		})
-		compare(t, New(db, Options{}), project, m, pool)
+		compare(t, over(t, w.driver, devices.Options{}), m, all, pool)
 	})
 }
 
 // compare reads everything that a reader can be asked.
-func compare(t *rapid.T, s *Service, project string, m model, pool []devicesv1.Alias) {
-	for i := range 3 {
-		name := fmt.Sprintf("projects/%s/devices/d%d", project, i)
-		d, err := s.Device(t.Context(), name)
+func compare(t *rapid.T, w *world, m model, names, pool []string) {
+	ctx := t.Context()
+	project := strings.Split(names[0], "/")[1]
+	for _, name := range names {
+		d, err := w.Device(ctx, name)
 		aliases, there := m[name]
 		if !there {
 			require.Equal(t, fault.NotFound, fault.KindOf(err), "%s: %v", name, err)
 			continue
 		}
 		require.NoError(t, err)
-		require.ElementsMatch(t, aliases, d.Aliases)
+		require.Equal(t, strings.Join(aliases, " "), textOf(d))
 	}
 	for _, a := range pool {
-		d, err := s.Resolve(t.Context(), project, a)
+		x, err := devicesv1.ParseAlias(a)
+		require.NoError(t, err)
+		d, err := w.Resolve(ctx, project, x)
 		want := m.holder(a)
 		if want == "" {
 			require.Equal(t, fault.NotFound, fault.KindOf(err), "%s: %v", a, err)
 			continue
 		}
 		require.NoError(t, err)
-		require.Equal(t, want, d.Name)
-		require.ElementsMatch(t, m[want], d.Aliases, "an alias must not lead to what the device was")
+		require.Equal(t, want, d.GetName())
+		require.Equal(t, strings.Join(m[want], " "), textOf(d), "an alias must not lead to what the device was")
 	}
-	list, err := s.devices.list(t.Context(), project, "", 100)
-	require.NoError(t, err)
-	var got []string
-	for _, d := range list {
-		got = append(got, d.Name)
+	require.Subset(t, names, slices.Collect(maps.Keys(m)))
+}
+
+// textOf are the aliases of a device.
+func textOf(d *devicesv1.Device) string {
+	var all []string
+	for _, a := range d.GetAliases() {
+		all = append(all, a.External().String())
 	}
-	require.Equal(t, strings.Join(slices.Sorted(maps.Keys(m)), " "), strings.Join(got, " "))
+	return strings.Join(all, " ")
 }

@@ -2,8 +2,11 @@ package devices
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/sdk/fault"
@@ -27,9 +30,11 @@ type Index struct {
 	cache *readcache.Cache[claim, resource.Name]
 }
 
-// claim is an alias in a project: the scope and the value that the store's
-// claims have.
-type claim struct{ scope, value string }
+// claim is an alias in a project, which is an id.
+type claim struct {
+	project string
+	alias   devicesv1.External
+}
 
 // NewIndex makes an empty index.
 func NewIndex() *Index { return &Index{readcache.New[claim, resource.Name](cached, 0)} }
@@ -38,13 +43,62 @@ func NewIndex() *Index { return &Index{readcache.New[claim, resource.Name](cache
 // it was: [store.Options].Written.
 func (x *Index) Written(writes []store.Write) {
 	for _, w := range writes {
-		for _, claims := range [][]store.Claim{w.Claim, w.Release} {
-			for _, c := range claims {
-				x.cache.Drop(claim{c.Scope, string(c.Value)})
-			}
+		if w.Type != deviceType {
+			continue
 		}
+		var before, after []byte
+		if w.Before != nil {
+			before = w.Before.Body
+		}
+		if w.After != nil {
+			after = w.After.Body
+		}
+		x.changed(w.Name, before, after)
 	}
 }
+
+// changed forgets what a device that was so, and is so now, decides: the
+// aliases that it has no more, and those that are new to it. A body of nil is no
+// device.
+func (x *Index) changed(name resource.Name, before, after []byte) {
+	differ := map[devicesv1.External]bool{}
+	for _, a := range aliasesIn(before) {
+		differ[a] = true
+	}
+	for _, a := range aliasesIn(after) {
+		if differ[a] {
+			delete(differ, a)
+		} else {
+			differ[a] = true
+		}
+	}
+	var keys []claim
+	for a := range differ {
+		keys = append(keys, claim{name.Project(), a})
+	}
+	if len(keys) > 0 {
+		x.cache.Drop(keys...)
+	}
+}
+
+// aliasesIn are the aliases of the device of that body.
+func aliasesIn(body []byte) []devicesv1.External {
+	d := &devicesv1.Device{}
+	if err := proto.Unmarshal(body, d); err != nil {
+		panic("BUG: devices: the store has a device that is none: " + err.Error())
+	}
+	aliases := make([]devicesv1.External, len(d.GetAliases()))
+	for i, a := range d.GetAliases() {
+		aliases[i] = a.External()
+	}
+	return aliases
+}
+
+// The names of the types.
+const (
+	deviceType    = "devices.selvedge.dev/Device"
+	blueprintType = "devices.selvedge.dev/Blueprint"
+)
 
 // reader reads the registry for its process.
 type reader struct {
@@ -56,9 +110,7 @@ type reader struct {
 // newReader makes the reader of a store.
 func newReader(st *store.Store, index *Index) (*reader, error) {
 	r := &reader{store: st, index: index}
-	for typ, to := range map[string]**schema.Resource{
-		"devices.selvedge.dev/Device": &r.device, "devices.selvedge.dev/Blueprint": &r.blueprint,
-	} {
+	for typ, to := range map[string]**schema.Resource{deviceType: &r.device, blueprintType: &r.blueprint} {
 		x, ok := st.Types().Type(typ)
 		if !ok {
 			return nil, fmt.Errorf("devices: the store does not have the type %s", typ)
@@ -102,22 +154,36 @@ func read[M any](ctx context.Context, r *reader, x *schema.Resource, name string
 
 // Resolve implements [devicesv1.Reader].
 func (r *reader) Resolve(ctx context.Context, project string, alias devicesv1.External) (*devicesv1.Device, error) {
-	scope := "projects/" + project
-	key := claim{scope, string(r.value(alias))}
+	key := claim{project, alias}
 	name, ok, err := r.index.cache.Get(key)
 	if !ok {
-		name, err = r.index.cache.Load(key, func() (resource.Name, error) { return r.find(ctx, key) })
+		name, err = r.load(ctx, key)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if name == "" {
-		return nil, &fault.Error{
-			Op: "devices.Resolve", Name: scope, Kind: fault.NotFound,
-			Err: fmt.Errorf("no device of %s has the alias %s", scope, alias),
-		}
-	}
 	return r.Device(ctx, string(name))
+}
+
+// load looks an alias up in the store, and keeps the answer. What no device can
+// have is not found, and not kept.
+func (r *reader) load(ctx context.Context, key claim) (resource.Name, error) {
+	if _, err := resource.Project.Format(key.project); err != nil || key.alias.Check() != nil {
+		return "", nobody(key)
+	}
+	// The texts may be parts of a larger one, which is not to be kept.
+	key = claim{strings.Clone(key.project), devicesv1.External{
+		Network: strings.Clone(key.alias.Network), Key: strings.Clone(key.alias.Key), Value: strings.Clone(key.alias.Value),
+	}}
+	return r.index.cache.Load(key, func() (resource.Name, error) { return r.find(ctx, key) })
+}
+
+// nobody is the fault of an alias that no device has.
+func nobody(key claim) error {
+	return &fault.Error{
+		Op: "devices.Resolve", Name: "projects/" + key.project, Kind: fault.NotFound,
+		Err: fmt.Errorf("no device of project %.64s has the alias %.800s", key.project, key.alias),
+	}
 }
 
 // value is the value of the index that the alias is found by.
@@ -128,29 +194,26 @@ func (r *reader) value(alias devicesv1.External) []byte {
 			return e.Value
 		}
 	}
-	return nil
+	panic("BUG: devices: aliases have no index")
 }
 
-// find looks an alias up in the store; "" is nobody's.
+// find looks an alias up in the store.
 func (r *reader) find(ctx context.Context, key claim) (name resource.Name, err error) {
-	if strings.Contains(strings.TrimPrefix(key.scope, "projects/"), "/") {
-		return "", nil // no project
-	}
 	snapshot, _, err := r.store.Driver().Snapshot(ctx)
 	if err != nil {
 		return "", err
 	}
 	err = snapshot.Scan(ctx, store.Scan{
-		Type: r.device.Type, Limit: 1,
+		Type: deviceType, Limit: 1,
 		// "0" follows "/": these are the names below the project.
-		From: resource.Name(key.scope + "/"), To: resource.Name(key.scope + "0"),
-		Where: []filter.Condition{{Index: aliasIndex, Op: filter.In, Values: [][]byte{[]byte(key.value)}}},
+		From: resource.Name("projects/" + key.project + "/"), To: resource.Name("projects/" + key.project + "0"),
+		Where: []filter.Condition{{Index: aliasIndex, Op: filter.In, Values: [][]byte{r.value(key.alias)}}},
 	}, func(rec *store.Record) bool {
 		name = rec.Name
 		return false
 	})
-	if closed := snapshot.Close(); err == nil {
-		err = closed
+	if err = errors.Join(err, snapshot.Close()); err == nil && name == "" {
+		err = nobody(key)
 	}
 	return name, err
 }

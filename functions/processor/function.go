@@ -13,8 +13,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/sdk/event"
@@ -37,14 +39,56 @@ const (
 type Function struct {
 	// Devices is the registry.
 	Devices devicesv1.Reader
+	// Logger is told whether a registry of another process can be watched; nil
+	// discards.
+	Logger *slog.Logger
+
+	// stop ends what Start began, and waits for it.
+	stop func()
 }
 
-var _ function.Handler = (*Function)(nil)
+var _ interface {
+	function.Handler
+	function.Starter
+	function.Stopper
+} = (*Function)(nil)
 
 // New returns the function for a process of its own, which reads the registry
 // of the platform at SELVEDGE_URL with the key in SELVEDGE_KEY.
 func New() *Function {
-	return &Function{Devices: devicesv1.NewClient(os.Getenv("SELVEDGE_URL"), os.Getenv("SELVEDGE_KEY"))}
+	return &Function{
+		Devices: devicesv1.NewClient(os.Getenv("SELVEDGE_URL"), os.Getenv("SELVEDGE_KEY")),
+		Logger:  slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+	}
+}
+
+// Start has a registry of another process be watched, so that what is known of
+// it is right.
+func (f *Function) Start(ctx context.Context, _ map[string]string) error {
+	registry, ok := f.Devices.(*devicesv1.Client)
+	if !ok {
+		return nil
+	}
+	log := f.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { registry.Run(ctx, log) })
+	f.stop = func() {
+		cancel()
+		running.Wait()
+	}
+	return nil
+}
+
+// Stop ends what Start began.
+func (f *Function) Stop(context.Context) error {
+	if f.stop != nil {
+		f.stop()
+	}
+	return nil
 }
 
 // Handle resolves the device of e and replies e with its route.

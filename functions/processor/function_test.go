@@ -3,6 +3,8 @@ package processor_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -136,4 +138,33 @@ func TestHandle_BlueprintGoneIsNoRouteToWriter(t *testing.T) {
 	r.blueprints = nil
 	_, err := (&processor.Function{Devices: r}).Handle(t.Context(), inbound("//selvedge.dev/projects/p/devices/routed"))
 	require.Equal(t, fault.NotFound, fault.KindOf(err), "a route that cannot be known is not guessed")
+}
+
+// As a process of its own it watches the registry from its start to its stop,
+// which waits for that; with a registry in its process there is nothing to do.
+func TestStart_WatchesTheRegistryUntilStop(t *testing.T) {
+	t.Parallel()
+	came, went := make(chan string, 8), make(chan struct{}, 8)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		came <- r.URL.Path
+		<-r.Context().Done()
+		went <- struct{}{}
+	}))
+	t.Cleanup(server.Close)
+	f := &processor.Function{Devices: devicesv1.NewClient(server.URL, "key")}
+	require.NoError(t, f.Start(t.Context(), nil))
+	paths := map[string]int{}
+	for range 3 {
+		paths[<-came]++
+	}
+	require.Equal(t, map[string]int{
+		"/selvedge.devices.v1.DeviceService/WatchDevices": 2, "/selvedge.devices.v1.BlueprintService/WatchBlueprints": 1,
+	}, paths)
+	require.NoError(t, f.Stop(t.Context()))
+	for range 3 {
+		<-went
+	}
+	inside := &processor.Function{Devices: newRegistry()}
+	require.NoError(t, inside.Start(t.Context(), nil))
+	require.NoError(t, inside.Stop(t.Context()))
 }

@@ -16,9 +16,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"sigs.k8s.io/yaml"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/fieldmask"
+	"selvedge.dev/sdk/fieldpath"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 )
@@ -65,11 +68,14 @@ writes is such a file. "-" is standard input; a folder is every .yaml, .yml and
 // applyAll applies documents. One that refers to another which comes later is
 // applied again after the others, for as long as that helps.
 func (a *app) applyAll(c *cobra.Command, r *remote, docs []doc, dry bool) error {
-	for len(docs) > 0 {
+	for all := docs; len(docs) > 0; {
 		var later []doc
 		var last error
 		for _, d := range docs {
 			done, err := r.applyOne(c, d, dry)
+			if dry && forward(err, d, all) {
+				err = nil
+			}
 			if fault.ReasonOf(err) == "BROKEN_REFERENCE" {
 				later, last = append(later, d), fmt.Errorf("%s: %w", d.file, err)
 				continue
@@ -99,14 +105,44 @@ func (r *remote) applyOne(c *cobra.Command, d doc, dry bool) (string, error) {
 		snake(d.resource.Singular): d.object, "update_mask": d.mask, "allow_missing": true, "validate_only": dry,
 	})
 	switch {
-	case err != nil:
-		return "", err
 	case before == nil:
-		return "created", nil
-	case versionOf(d.resource, before) == versionOf(d.resource, after):
+		return "created", err
+	case err == nil && versionOf(d.resource, before) == versionOf(d.resource, after):
 		return "unchanged", nil
 	}
-	return "updated", nil
+	return "updated", err
+}
+
+// forward reports whether the platform refused a document because it refers to
+// one of the others that is not there yet, so that all of them together are
+// right as far as that goes.
+func forward(err error, d doc, docs []doc) bool {
+	var f *fault.Error
+	if fault.ReasonOf(err) != "BROKEN_REFERENCE" || !errors.As(err, &f) {
+		return false
+	}
+	path, err := fieldpath.Parse(d.resource.Message.Descriptor(), f.Field)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(path.Get(d.object.ProtoReflect()), func(v fieldpath.Value) bool {
+		return slices.ContainsFunc(docs, func(other doc) bool { return other.name() == v.String() })
+	})
+}
+
+// onto is what the document makes of a resource, nil for none, as far as is
+// known here.
+func (d doc) onto(old protoreflect.Message) (protoreflect.Message, error) {
+	mask, err := fieldmask.Parse(d.resource.Message.Descriptor(), &fieldmaskpb.FieldMask{Paths: d.mask})
+	if err != nil {
+		return nil, err
+	}
+	out := d.resource.New()
+	if old != nil {
+		out = proto.Clone(old.Interface())
+	}
+	d.resource.SetName(out, d.resource.NameOf(d.object))
+	return out.ProtoReflect(), fieldmask.Merge(mask, out, d.object)
 }
 
 // versionOf is the resource version of a resource.
@@ -129,7 +165,7 @@ func (a *app) diff() *cobra.Command {
 				return err
 			}
 			for _, d := range docs {
-				if err := a.diffOne(c, r, d); err != nil {
+				if err := a.diffOne(c, r, d, docs); err != nil {
 					return fmt.Errorf("%s: %s: %w", d.file, d.name(), err)
 				}
 			}
@@ -140,8 +176,9 @@ func (a *app) diff() *cobra.Command {
 	return c
 }
 
-// diffOne prints the lines that applying a document takes away and adds.
-func (a *app) diffOne(c *cobra.Command, r *remote, d doc) error {
+// diffOne prints the lines that applying one of the documents takes away and
+// adds.
+func (a *app) diffOne(c *cobra.Command, r *remote, d doc, docs []doc) error {
 	var before []byte
 	old, err := r.call(c.Context(), d.resource, resourcev1.Method_GET, map[string]any{"name": d.name()})
 	switch {
@@ -155,6 +192,9 @@ func (a *app) diffOne(c *cobra.Command, r *remote, d doc) error {
 	made, err := r.call(c.Context(), d.resource, resourcev1.Method_UPDATE, map[string]any{
 		snake(d.resource.Singular): d.object, "update_mask": d.mask, "allow_missing": true, "validate_only": true,
 	})
+	if forward(err, d, docs) {
+		made, err = d.onto(old)
+	}
 	if err != nil {
 		return err
 	}

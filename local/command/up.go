@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 func (a *app) up() *cobra.Command {
 	c := platform.Config{}
 	var verbose bool
+	var peers, peerKeys []string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the platform on this machine",
@@ -34,6 +36,13 @@ even if the process is killed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if (c.TLSCert == "") != (c.TLSKey == "") {
 				return usageError{errors.New("--tls-cert and --tls-key go together")}
+			}
+			var err error
+			if c.Peers, err = readPeers(peers, peerKeys); err != nil {
+				return err
+			}
+			if c.OwnerTimeout <= 0 || c.OwnerRecheck <= 0 {
+				return usageError{errors.New("--owner-timeout and --owner-recheck are durations above 0, such as 5m")}
 			}
 			level := slog.LevelWarn
 			if verbose {
@@ -53,6 +62,10 @@ even if the process is killed.`,
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate chain; the port then speaks TLS, with HTTP/2")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the certificate's key")
 	f.StringVar(&c.Region, "region", "local", "the region that this platform is")
+	f.StringArrayVar(&peers, "peer", nil, "REGION=URL of the platform of another region; once for each")
+	f.StringArrayVar(&peerKeys, "peer-key-file", nil, "REGION=FILE with an administrator's key there; once for each --peer")
+	f.DurationVar(&c.OwnerTimeout, "owner-timeout", 5*time.Minute, "how long the owner of a resource may be missing before it is gone")
+	f.DurationVar(&c.OwnerRecheck, "owner-recheck", time.Hour, "how often owners in other regions are asked for without a reason to")
 	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
@@ -60,6 +73,38 @@ even if the process is killed.`,
 	f.Int64Var(&c.JournalBytes, "max-backlog", 4<<30, "bytes of events that may wait for delivery on disk before senders are told to wait")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what goes on, not only what goes wrong")
 	return cmd
+}
+
+// readPeers reads the flags about peers, which go in pairs.
+func readPeers(peers, keys []string) (map[string]platform.Peer, error) {
+	out := map[string]platform.Peer{}
+	read := func(flag string, values []string, set func(p *platform.Peer, value string) bool) error {
+		for _, v := range values {
+			region, value, ok := strings.Cut(v, "=")
+			if !ok || region == "" || value == "" {
+				return usageError{fmt.Errorf("--%s %q: want REGION=…, such as eu=…", flag, v)}
+			}
+			p := out[region]
+			if !set(&p, value) {
+				return usageError{fmt.Errorf("--%s %s=… is there twice", flag, region)}
+			}
+			out[region] = p
+		}
+		return nil
+	}
+	err := errors.Join(
+		read("peer", peers, func(p *platform.Peer, v string) bool { ok := p.URL == ""; p.URL = v; return ok }),
+		read("peer-key-file", keys, func(p *platform.Peer, v string) bool { ok := p.KeyFile == ""; p.KeyFile = v; return ok }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	for region, p := range out {
+		if p.URL == "" || p.KeyFile == "" {
+			return nil, usageError{fmt.Errorf("--peer %s=URL and --peer-key-file %s=FILE go together", region, region)}
+		}
+	}
+	return out, nil
 }
 
 // defaultData is the data folder by the XDG base directory specification.

@@ -46,6 +46,15 @@ type Config struct {
 	TLSCert, TLSKey string
 	// Region is the region that the platform is; "local" by default.
 	Region string
+	// Peers are the platforms of other regions, by region. What is here may
+	// refer to what is there.
+	Peers map[string]Peer
+	// OwnerTimeout is how long the owner of a resource may be missing before
+	// the resource no longer has it; 0 is 5 minutes.
+	OwnerTimeout time.Duration
+	// OwnerRecheck is how often owners and references in other regions are
+	// asked for without a reason to; 0 is 1 hour.
+	OwnerRecheck time.Duration
 	// Database is the PostgreSQL connection string of the resources; "" keeps
 	// them in the data folder.
 	Database string

@@ -2,7 +2,6 @@ package platform
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -16,12 +15,14 @@ import (
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
+	"selvedge.dev/sdk/reference/peering"
 	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/service"
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/plugins"
+	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/sdk/watch"
 	"selvedge.dev/triggers/filter"
@@ -41,6 +42,7 @@ type resources struct {
 	store    *store.Store
 	hub      *watch.Hub
 	control  *reference.Controller
+	peers    *peering.Server
 	policies *policy.Policies
 	options  service.Options
 }
@@ -48,7 +50,12 @@ type resources struct {
 // openDriver opens the database of the resources.
 func (p *Platform) openDriver(ctx context.Context) (store.Driver, error) {
 	if p.config.Database != "" {
-		return nil, errors.New("PostgreSQL is not linked")
+		d, err := postgres.Open(ctx, p.config.Database, postgres.Options{Logger: p.log})
+		if err != nil {
+			return nil, err
+		}
+		p.onClose(d.Close)
+		return d, nil
 	}
 	d, err := sqlite.OpenDriver(ctx, filepath.Join(p.config.Data, "resources.db"), sqlite.Options{})
 	if err != nil {
@@ -73,11 +80,17 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := r.types.Check(); err != nil {
 		return err
 	}
-	r.policies = policy.New(r.types, &resourcev1.MultiRegionPolicy{EnabledRegions: []string{region}, DefaultControlRegion: region},
+	peers, err := p.openPeers(region)
+	if err != nil {
+		return err
+	}
+	r.policies = policy.New(r.types, p.servicePolicy(region),
 		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
 			return policy.Local(r.store)(ctx, typ, name)
 		})
-	references := reference.New(reference.Options{Region: region, Logger: p.log})
+	references := reference.New(reference.Options{
+		Peers: peers, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
+	})
 	index := devices.NewIndex()
 	r.store = store.New(driver, r.types, store.Options{
 		Plugins: append(plugins.Standard(plugins.Options{Policies: r.policies}), references),
@@ -89,8 +102,9 @@ func (p *Platform) openResources(ctx context.Context) error {
 	}
 	r.hub = watch.NewHub(r.store, watch.HubOptions{Pages: pages, Logger: p.log})
 	r.control = references.Control(r.store)
+	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Authorize: service.Allow})
 	r.options = service.Options{
-		Authorize: service.Allow, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
+		Authorize: p.authorize, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
 		Visible: func(ctx context.Context, permission string, name resource.Name) bool {
 			return service.Allow(ctx, permission, name) == nil
 		},
@@ -143,12 +157,13 @@ func (p *Platform) publishChanges(ctx context.Context, events []event.Event) err
 }
 
 // newCalls is the handler of the services on the framework.
-func (p *Platform) newCalls() (http.Handler, rpc.Doors, error) {
+func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
 	servers := []rpc.Server{p.registry}
 	doors := rpc.Doors{OpenAPI: map[string][]byte{p.registry.Schema().Domain: devicesv1.OpenAPI}}
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())
 	}
+	servers = append(servers, p.resources.peers) // no door tells of it: it is for platforms
 	h, err := rpc.New(rpc.Options{Servers: servers, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
 	return h, doors, err
 }

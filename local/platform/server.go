@@ -56,10 +56,12 @@ func (p *Platform) newServer() (*http.Server, error) {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	server := &http.Server{
 		Handler: handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-	}, nil
+	}
+	server.RegisterOnShutdown(calls.End)
+	return server, nil
 }
 
 // status is the answer of GET /v1/status.

@@ -2,9 +2,9 @@ package filter
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -44,28 +44,44 @@ func cut(key []byte) []byte {
 // of nothing; another has as many as there are items. The words that a search
 // finds it by are those with the index [Words].
 func Entries(r *schema.Resource, m protoreflect.Message) []Entry {
-	var all []Entry
+	all := make([]Entry, 0, 2*len(r.Indexes))
+	room := make([]byte, 0, 512) // most objects' values after one another
 	for _, x := range r.Indexes {
 		index, found := x.Path.String(), false
-		x.Path.Values(m, func(v fieldpath.Value) bool {
-			e := Entry{Index: index, Value: Key(v)}
-			if x.Keyed {
+		add := func(v fieldpath.Value) bool {
+			at := len(room)
+			room = fieldpath.AppendKey(room, v)
+			e := Entry{Index: index, Value: cut(room[at:len(room):len(room)])}
+			if x.Keyed && found {
 				e.Key = v.Key.String()
 			}
-			all, found = append(all, e), true
+			all = append(all, e)
 			return true
+		}
+		x.Path.Values(m, func(v fieldpath.Value) bool {
+			found = true
+			return add(v)
 		})
 		if !found && !x.Many {
-			all = append(all, Entry{Index: index, Value: Key(fieldpath.Value{})})
+			add(fieldpath.Value{})
 		}
 	}
 	for _, w := range words(r, m) {
-		all = append(all, Entry{Index: Words, Value: []byte(w)})
+		at := len(room)
+		room = append(room, w...)
+		all = append(all, Entry{Index: Words, Value: room[at:len(room):len(room)]})
 	}
-	slices.SortFunc(all, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Key, b.Key), bytes.Compare(a.Value, b.Value))
-	})
-	return slices.CompactFunc(all, func(a, b Entry) bool {
-		return a.Index == b.Index && a.Key == b.Key && bytes.Equal(a.Value, b.Value)
-	})
+	slices.SortFunc(all, Entry.Compare)
+	return slices.CompactFunc(all, func(a, b Entry) bool { return a.Compare(b) == 0 })
+}
+
+// Compare is the order of entries.
+func (e Entry) Compare(o Entry) int {
+	if c := strings.Compare(e.Index, o.Index); c != 0 {
+		return c
+	}
+	if c := strings.Compare(e.Key, o.Key); c != 0 {
+		return c
+	}
+	return bytes.Compare(e.Value, o.Value)
 }

@@ -58,14 +58,9 @@ func words(r *schema.Resource, m protoreflect.Message) []string {
 		return nil
 	}
 	found := split(nil, string(r.NameOf(m.Interface()).ID()))
-	paths := r.Options.GetSearch()
-	if r.Metadata != nil {
-		paths = append([]string{"metadata.labels"}, paths...)
-	}
-	for _, text := range paths {
-		p, err := fieldpath.Parse(m.Descriptor(), text)
-		if err != nil || p.Desc().Kind() != protoreflect.StringKind || allowed(r, p.Field()) != nil {
-			continue // nothing to read, or a secret
+	for _, p := range r.Search {
+		if p.Desc().Kind() != protoreflect.StringKind || allowed(r, p.Field()) != nil {
+			continue // nothing to read
 		}
 		p.Values(m, func(v fieldpath.Value) bool {
 			found = split(found, v.String())

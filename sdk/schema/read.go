@@ -351,6 +351,9 @@ func readIndexes(x *Resource) error {
 		i := slices.IndexFunc(x.Indexes, func(y Index) bool { return y.Path.String() == p.String() })
 		x.Indexes[i].Unique, x.Indexes[i].Within = true, u.GetWithin()
 	}
+	if x.Metadata != nil {
+		x.Search = append(x.Search, x.Indexes[0].Path) // of the labels
+	}
 	for _, s := range x.Options.GetSearch() {
 		p, err := fieldpath.Parse(x.Message.Descriptor(), s)
 		if err != nil {
@@ -359,6 +362,7 @@ func readIndexes(x *Resource) error {
 		if x.secret(p) {
 			return fmt.Errorf("%s is secret and cannot be searched", p)
 		}
+		x.Search = append(x.Search, p)
 	}
 	return nil
 }

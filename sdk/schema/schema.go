@@ -64,6 +64,9 @@ type Resource struct {
 	// Indexes are the paths that lists filter and sort by quickly, those of
 	// every type first. See [Resource.Index].
 	Indexes []Index
+	// Search are the paths of the texts whose words a search finds objects by,
+	// besides their ids: the labels first.
+	Search []fieldpath.Path
 	// Secrets, Immutable and OutputOnly are the paths of such fields.
 	Secrets, Immutable, OutputOnly, Required []fieldpath.Path
 	// State and Meta are the paths of the fields that are not spec.

@@ -143,7 +143,7 @@ func (s *Service) save(tx context.Context, t *typ, old, m proto.Message) error {
 			return err
 		}
 	}
-	if err := s.store.Save(tx, m, store.SaveOptions{Create: old == nil, Update: old != nil}); err != nil {
+	if err := s.store.Save(tx, m, store.SaveOptions{Create: old == nil, Update: old != nil, Presume: old == nil}); err != nil {
 		return err
 	}
 	for _, h := range t.hooks {

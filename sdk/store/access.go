@@ -121,6 +121,9 @@ func (s *Store) Save(ctx context.Context, m proto.Message, o SaveOptions) error 
 	if err != nil {
 		return err
 	}
+	if o.Create && o.Presume && t.hasty {
+		t.presume(key{r.Type, name})
+	}
 	is, version, err := t.state(ctx, r, name)
 	switch {
 	case err != nil:

@@ -27,7 +27,7 @@ func (t *Tx) Commit(ctx context.Context) (Seq, error) {
 	}
 	defer t.Close()
 	if t.mode != Transaction || len(t.order) == 0 && len(t.counts) == 0 {
-		return t.seq, nil // what was read was one snapshot
+		return t.read(ctx)
 	}
 	if err := t.prepare(ctx); err != nil {
 		return 0, err
@@ -37,7 +37,7 @@ func (t *Tx) Commit(ctx context.Context) (Seq, error) {
 		return 0, err
 	}
 	if len(b.Writes) == 0 && len(b.Counts) == 0 {
-		return t.seq, nil
+		return t.read(ctx)
 	}
 	t.Close() // the driver need not keep the snapshot
 	seq, err := t.st.driver.Commit(ctx, b)
@@ -55,6 +55,16 @@ func (t *Tx) Commit(ctx context.Context) (Seq, error) {
 		}
 	}
 	return seq, nil
+}
+
+// read is the last change that a handle may have read, all of it in one
+// snapshot.
+func (t *Tx) read(ctx context.Context) (Seq, error) {
+	if t.mode == ReadOnly {
+		return 0, nil
+	}
+	err := t.open(ctx)
+	return t.seq, err
 }
 
 // verb is what a write is called.
@@ -257,19 +267,14 @@ func (w *Pending) write() (Write, error) {
 func minus(a, b []filter.Entry) []filter.Entry {
 	var out []filter.Entry
 	for _, e := range a {
-		for len(b) > 0 && compareEntries(b[0], e) < 0 {
+		for len(b) > 0 && b[0].Compare(e) < 0 {
 			b = b[1:]
 		}
-		if len(b) == 0 || compareEntries(b[0], e) != 0 {
+		if len(b) == 0 || b[0].Compare(e) != 0 {
 			out = append(out, e)
 		}
 	}
 	return out
-}
-
-// compareEntries is the order of entries.
-func compareEntries(a, b filter.Entry) int {
-	return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Key, b.Key), bytes.Compare(a.Value, b.Value))
 }
 
 // claims are the entries that must be the object's alone. What is not set, or

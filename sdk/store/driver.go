@@ -71,7 +71,7 @@ type Snapshot interface {
 	// is none.
 	Get(ctx context.Context, typ string, names []resource.Name) ([]*Record, error)
 	// Scan calls yield with the records that the scan selects, in its order,
-	// until it returns false.
+	// until it returns false. Yield must not use the snapshot.
 	Scan(ctx context.Context, s Scan, yield func(*Record) bool) error
 	// Count is how many records the scan selects, regardless of its Limit,
 	// After and Reverse.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,12 +48,27 @@ func New(d Driver, types *schema.Registry, o Options) *Store {
 	return s
 }
 
-// newUUID is a random UUID (RFC 9562, version 4).
+// newUUID is a UUID that begins with the time in milliseconds (RFC 9562, version
+// 7), so that those of new objects are beside each other in the index of uids,
+// however large that is. 74 bits of it are random.
 func newUUID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	_, _ = rand.Read(b[6:]) // never fails
+	ms := uint64(time.Now().UnixMilli())
+	binary.BigEndian.PutUint16(b[:], uint16(ms>>32))
+	binary.BigEndian.PutUint32(b[2:], uint32(ms))
+	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	var text [36]byte
+	at := 0
+	for i, c := range b {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text[at] = '-'
+			at++
+		}
+		hex.Encode(text[at:], []byte{c})
+		at += 2
+	}
+	return string(text[:])
 }
 
 // Types are the types that the store knows.
@@ -113,14 +130,18 @@ func (s *Store) handle(ctx context.Context, op string) (*Tx, error) {
 // Close the handle, after Commit too. Most should call [Store.Run].
 func (s *Store) Begin(ctx context.Context, m Mode) (context.Context, *Tx, error) {
 	t := &Tx{st: s, mode: m}
-	t.info, _ = ctx.Value(infoKey{}).(Info)
 	if m != ReadOnly {
-		var err error
-		if t.snap, t.seq, err = s.driver.Snapshot(ctx); err != nil {
+		if err := t.open(ctx); err != nil {
 			return nil, nil, fmt.Errorf("beginning a transaction: %w", err)
 		}
 	}
-	return context.WithValue(ctx, handleKey{s}, t), t, nil
+	return s.with(ctx, t), t, nil
+}
+
+// with returns a context with a handle.
+func (s *Store) with(ctx context.Context, t *Tx) context.Context {
+	t.info, _ = ctx.Value(infoKey{}).(Info)
+	return context.WithValue(ctx, handleKey{s}, t)
 }
 
 // The bounds of Run: how often it tries, and the longest of the first pause,
@@ -141,7 +162,7 @@ func (s *Store) Run(ctx context.Context, m Mode, f func(ctx context.Context) err
 	}
 	pause := firstPause
 	for try := 1; ; try++ {
-		again, err := s.attempt(ctx, m, f)
+		again, err := s.attempt(ctx, &Tx{st: s, mode: m, hasty: m == Transaction && try == 1}, f)
 		if !again || try == maxTries {
 			return err
 		}
@@ -155,12 +176,14 @@ func (s *Store) Run(ctx context.Context, m Mode, f func(ctx context.Context) err
 }
 
 // attempt is one try of Run, and whether it lost against another transaction.
-func (s *Store) attempt(ctx context.Context, m Mode, f func(ctx context.Context) error) (again bool, err error) {
-	in, t, err := s.Begin(ctx, m)
-	if err != nil {
-		return false, err
+func (s *Store) attempt(ctx context.Context, t *Tx, f func(ctx context.Context) error) (again bool, err error) {
+	if t.mode != ReadOnly && !t.hasty {
+		if err := t.open(ctx); err != nil {
+			return false, fmt.Errorf("beginning a transaction: %w", err)
+		}
 	}
 	defer t.Close()
+	in := s.with(ctx, t)
 	if err := f(in); err != nil {
 		return false, err
 	}

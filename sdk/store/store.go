@@ -39,7 +39,7 @@ type Options struct {
 	Written func([]Write)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// NewUID makes the uids of objects; nil makes random UUIDs.
+	// NewUID makes the uids of objects; nil makes UUIDs.
 	NewUID func() string
 	// Logger is told of state changes; nil discards.
 	Logger *slog.Logger
@@ -63,6 +63,10 @@ type SaveOptions struct {
 	// Create refuses an object that exists (Exists), Update one that does not
 	// (NotFound). Neither does whichever it is.
 	Create, Update bool
+	// Presume, with Create, is for what most likely does not exist: the first
+	// try of [Store.Run] does not look. If it does exist, the transaction is
+	// refused in the end, and Save refuses it in the second try.
+	Presume bool
 	// Version, if not 0, is the version that the object must have (Conflict).
 	Version Seq
 	// Reason is why, when the platform does it by itself.

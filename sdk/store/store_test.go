@@ -241,6 +241,41 @@ func TestSave_RefusedIsNothing(t *testing.T) {
 	require.NotNil(t, w.get(robot("a")))
 }
 
+// What is presumed new is not looked for, and found all the same.
+func TestSave_PresumedNew(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	tries := 0
+	create := func(ids ...string) error {
+		tries = 0
+		return w.do(func(ctx context.Context) error {
+			tries++
+			for _, id := range ids {
+				if err := w.Save(ctx, &samplev1.Robot{Name: string(robot(id))}, store.SaveOptions{Create: true, Presume: true}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, create("a", "b"))
+	require.Equal(t, 1, tries)
+	refused(t, create("c", "a"), fault.Exists, "ALREADY_EXISTS")
+	require.Equal(t, 2, tries)
+	require.Nil(t, w.get(robot("c")))
+	refused(t, create("d", "d"), fault.Exists, "ALREADY_EXISTS")
+	require.Equal(t, 1, tries, "what the transaction itself created is no presumption")
+
+	// Whoever looked knows.
+	err := w.do(func(ctx context.Context) error {
+		if _, err := w.Get(ctx, w.robots, robot("a")); err != nil {
+			return err
+		}
+		return w.Save(ctx, &samplev1.Robot{Name: string(robot("a"))}, store.SaveOptions{Create: true, Presume: true})
+	})
+	refused(t, err, fault.Exists, "ALREADY_EXISTS")
+}
+
 func TestSave_UniqueValues(t *testing.T) {
 	t.Parallel()
 	w := open(t)

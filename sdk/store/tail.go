@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
@@ -20,49 +21,107 @@ const cursorType = "records.selvedge.dev/Cursor"
 // one by one costs little, few enough to be kept in memory.
 const changesAtOnce = 500
 
+// tailPause is how long Tail lets changes gather before it looks again. A change
+// after a quiet time is handled at once; under load, reading them one commit at
+// a time costs as much as a tenth of the commits do.
+const tailPause = 10 * time.Millisecond
+
+// keptEach is how often Tail keeps how far it is while changes come: it is a
+// commit.
+const keptEach = time.Second
+
 // Tail calls f with the changes of the store, in their order, until ctx ends. It
 // begins behind those for which f returned nil in an earlier run of the same
-// name, so f sees every change at least once, also after a crash; a new name
-// begins with the oldest change that is kept. After an error of f it calls f
-// with the same changes again, after a pause. Changes that were trimmed before
-// f saw them are left out, and logged; see
+// name, so f sees every change at least once; after a crash it sees those of
+// the last second again. A new name begins with the oldest change that is kept.
+// After an error of f it calls f with the same changes again, after a pause.
+// Changes that were trimmed before f saw them are left out, and logged; see
 // [Store.Trim].
 func (s *Store) Tail(ctx context.Context, name string, f func(context.Context, []Change) error) error {
-	at, err := s.position(ctx, name)
+	t := tail{s: s, name: name, f: f}
 	for ctx.Err() == nil {
-		if err == nil {
-			at, err = s.tail(ctx, name, at, f)
-		}
+		err := t.step(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
 			continue
 		case fault.ReasonOf(err) == "CHANGES_EXPIRED":
-			s.o.Logger.LogAttrs(ctx, slog.LevelError, "changes were trimmed before they were read", slog.String("cursor", name), slog.Int64("after", int64(at)))
-			at, err = s.oldest(ctx, at)
+			s.o.Logger.LogAttrs(ctx, slog.LevelError, "changes were trimmed before they were read", slog.String("cursor", name), slog.Int64("after", int64(t.at)))
+			at, err := s.oldest(ctx, t.at)
+			if err != nil {
+				pauseFor(ctx, retryPause)
+			}
+			t.at = max(t.at, at)
 		default:
 			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "changes cannot be handled", slog.String("cursor", name), slog.Any("error", err))
 			pauseFor(ctx, retryPause)
-			at, err = s.position(ctx, name)
 		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keptEach)
+	defer cancel()
+	if err := t.keep(ctx); err != nil {
+		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "some changes will be handled again", slog.String("cursor", name), slog.Any("error", err))
 	}
 	return nil
 }
 
-// tail does one step of Tail: it waits for changes after at, hands them to f
-// and keeps the position.
-func (s *Store) tail(ctx context.Context, name string, at Seq, f func(context.Context, []Change) error) (Seq, error) {
-	if err := s.driver.Wait(ctx, at); err != nil {
-		return at, err
+// tail is a run of Tail.
+type tail struct {
+	s    *Store
+	name string
+	f    func(context.Context, []Change) error
+	// begun is whether at is known: the last change that f handled. Kept is the
+	// one that a new run would begin behind, and due is when that is too old.
+	begun    bool
+	at, kept Seq
+	due      time.Time
+}
+
+// step waits for changes, and hands them to f. It keeps the position when that
+// is due.
+func (t *tail) step(ctx context.Context) (err error) {
+	if !t.begun {
+		if t.at, err = t.s.position(ctx, t.name); err != nil {
+			return err
+		}
+		t.begun, t.kept = true, t.at
 	}
-	changes, err := s.driver.Changes(ctx, at, changesAtOnce)
+	wait, stop := ctx, context.CancelFunc(func() {})
+	if t.at != t.kept {
+		wait, stop = context.WithDeadline(ctx, t.due)
+	}
+	defer stop()
+	if err := t.s.driver.Wait(wait, t.at); wait.Err() != nil {
+		return t.keep(ctx)
+	} else if err != nil {
+		return err
+	}
+	changes, err := t.s.driver.Changes(ctx, t.at, changesAtOnce)
 	if err != nil || len(changes) == 0 {
-		return at, err
+		return err
 	}
-	if err := f(ctx, changes); err != nil {
-		return at, fmt.Errorf("handling the changes after %d: %w", at, err)
+	if err := t.f(ctx, changes); err != nil {
+		return fmt.Errorf("handling the changes after %d: %w", t.at, err)
 	}
-	last := changes[len(changes)-1].Seq
-	return last, s.setPosition(ctx, name, last)
+	if t.at == t.kept {
+		t.due = time.Now().Add(keptEach)
+	}
+	t.at = changes[len(changes)-1].Seq
+	if len(changes) < changesAtOnce {
+		pauseFor(ctx, tailPause)
+	}
+	return nil
+}
+
+// keep keeps the position.
+func (t *tail) keep(ctx context.Context) error {
+	if t.at == t.kept {
+		return nil
+	}
+	if err := t.s.setPosition(ctx, t.name, t.at); err != nil {
+		return fmt.Errorf("keeping the position %d: %w", t.at, err)
+	}
+	t.kept = t.at
+	return nil
 }
 
 // cursors is the type of cursors.

@@ -37,7 +37,7 @@ func TestTail_AtLeastOnceInOrder(t *testing.T) {
 				})
 			}()
 			return func() {
-				synctest.Wait()
+				<-time.After(time.Second) // of the bubble's time: what comes within it is handled
 				cancel()
 				require.NoError(t, <-done)
 			}
@@ -95,6 +95,42 @@ func TestTail_AtLeastOnceInOrder(t *testing.T) {
 			return nil
 		}))
 		require.Len(t, got, 2)
+	})
+}
+
+// How far a reader is, is kept while it runs, but not with every change.
+func TestTail_KeepsItsPositionNowAndThen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		kept := 0
+		w.driver.fail = func(b *store.Batch) error {
+			if b.Writes[0].Type == "records.selvedge.dev/Cursor" {
+				kept++
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error)
+		var last store.Seq
+		go func() {
+			done <- w.Tail(ctx, "test", func(_ context.Context, changes []store.Change) error {
+				last = changes[len(changes)-1].Seq
+				return nil
+			})
+		}()
+		for i := range 50 {
+			w.save(machine(string(robot(fmt.Sprint("r", i))), 1, "red"))
+			<-time.After(50 * time.Millisecond) // of the bubble's time
+		}
+		<-time.After(time.Second)
+		through, err := w.Trim(w.ctx, 1<<40)
+		require.NoError(t, err)
+		require.Equal(t, last, through)
+		require.Equal(t, 3, kept)
+		cancel()
+		require.NoError(t, <-done)
+		require.Equal(t, 3, kept, "nothing is new")
 	})
 }
 

@@ -25,9 +25,14 @@ type Tx struct {
 	mode Mode
 	info Info
 	now  time.Time
-	// snap is what is read, nil in ReadOnly; seq is its last change.
+	// snap is what is read, nil in ReadOnly and until the first read of a hasty
+	// handle; seq is its last change.
 	snap Snapshot
 	seq  Seq
+	// hasty is whether this is the first try of Run, which takes no snapshot
+	// before it must: a transaction that only creates what nobody has needs
+	// none.
+	hasty bool
 	// wrote is whether Save or Delete was called, closed whether it is over.
 	wrote, closed bool
 	// reading is the objects that were read, found those that a scan brought
@@ -98,7 +103,7 @@ func (t *Tx) Version(r *schema.Resource, name resource.Name) Seq {
 	return 0
 }
 
-// Seq is the last change that is in the snapshot.
+// Seq is the last change that is in the snapshot, 0 before there is one.
 func (t *Tx) Seq() Seq { return t.seq }
 
 // Pending are the writes so far, in their order.
@@ -119,9 +124,20 @@ func (t *Tx) Close() {
 	}
 }
 
+// open takes the snapshot of the handle, if it has none.
+func (t *Tx) open(ctx context.Context) (err error) {
+	if t.snap == nil {
+		t.snap, t.seq, err = t.st.driver.Snapshot(ctx)
+	}
+	return err
+}
+
 // view calls f with what is read: the snapshot of the handle, or one of its own.
 func (t *Tx) view(ctx context.Context, f func(Snapshot, Seq) error) error {
-	if t.snap != nil {
+	if t.mode != ReadOnly {
+		if err := t.open(ctx); err != nil {
+			return err
+		}
 		return f(t.snap, t.seq)
 	}
 	snap, seq, err := t.st.driver.Snapshot(ctx)
@@ -164,6 +180,15 @@ func (t *Tx) records(ctx context.Context, r *schema.Resource, names []resource.N
 		return err
 	})
 	return out, err
+}
+
+// presume notes of an object that was not read that there is none.
+func (t *Tx) presume(k key) {
+	_, read := t.reading[k]
+	_, found := t.found[k]
+	if !read && !found {
+		t.remember(k, nil)
+	}
 }
 
 // remember notes what was read, nil for nothing.

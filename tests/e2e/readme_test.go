@@ -129,6 +129,8 @@ func TestReadme_JourneysRunAsWritten(t *testing.T) {
 		`"doubleValue"`,                   // over HTTP
 		`"value":31`,                      // the alert
 		"function.go",                     // make dist
+		"Blocked: nothing is deleted.",    // resources
+		"isCurrent",                       // a watch
 		"pending",                         // edged status
 	} {
 		require.Less(t, i, len(printed))

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net/http/httptest"
 	"testing"
 
@@ -25,7 +26,10 @@ func TestRemote_FunctionsOutsideThePlatform(t *testing.T) {
 	t.Setenv("SELVEDGE_URL", p.URL)
 	t.Setenv("SELVEDGE_KEY", process.AdminKey)
 	serve := func(h function.Handler) delivery.HTTP {
-		server := httptest.NewServer(function.HTTP(h, function.Options{}))
+		f := function.HTTP(h, function.Options{})
+		require.NoError(t, f.Start(t.Context(), nil))
+		t.Cleanup(func() { require.NoError(t, f.Stop(context.Background())) })
+		server := httptest.NewServer(f)
 		t.Cleanup(server.Close)
 		return delivery.HTTP{URL: server.URL}
 	}

@@ -7,6 +7,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +59,8 @@ func Build(ctx context.Context, dir, pkg string, flags ...string) (string, error
 type Platform struct {
 	// URL is where it listens.
 	URL string
+	// HTTP reaches it, and trusts the certificate that it was given.
+	HTTP *http.Client
 	// Started is how long it took from the start of the process to its first
 	// answer of /readyz.
 	Started time.Duration
@@ -72,7 +77,16 @@ func Start(ctx context.Context, program, data string, args ...string) (*Platform
 	begin := time.Now()
 	p := &Platform{
 		cmd:    exec.Command(program, append([]string{"up", "--data", data, "--listen", "127.0.0.1:0"}, args...)...),
-		output: new(tail), done: make(chan struct{}),
+		output: new(tail), done: make(chan struct{}), HTTP: http.DefaultClient,
+	}
+	if i := slices.Index(args, "--tls-cert"); i >= 0 && i+1 < len(args) {
+		pool := x509.NewCertPool()
+		pem, err := os.ReadFile(args[i+1])
+		if err != nil {
+			return nil, err
+		}
+		pool.AppendCertsFromPEM(pem)
+		p.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
 	}
 	p.cmd.Env = append(os.Environ(), "SELVEDGE_ADMIN_KEY="+AdminKey)
 	p.cmd.Stderr = p.output
@@ -122,7 +136,7 @@ func (p *Platform) awaitReady(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
+		if resp, err := p.HTTP.Do(req); err == nil {
 			if err := resp.Body.Close(); err == nil && resp.StatusCode == http.StatusOK {
 				return nil
 			}
@@ -139,7 +153,7 @@ func (p *Platform) awaitReady(ctx context.Context) error {
 
 // Client calls the platform with key.
 func (p *Platform) Client(key string) *client.Client {
-	return &client.Client{URL: p.URL, Key: key, HTTP: http.DefaultClient}
+	return &client.Client{URL: p.URL, Key: key, HTTP: p.HTTP}
 }
 
 // Kill ends the process as a power cut does: no signal that it could see.

@@ -21,8 +21,8 @@ type answers func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answer is an HTTP answer with that status and body.
-func answer(status int, body string) answers {
+// reply is an HTTP answer with that status and body.
+func reply(status int, body string) answers {
 	return func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
 	}
@@ -37,9 +37,7 @@ func problem(kind fault.Kind) string {
 
 // with is a client over a transport.
 func with(transport http.RoundTripper) *Client {
-	c := NewClient("http://platform.example", "svk_secret")
-	c.platform.HTTP.Transport = transport
-	return c
+	return NewClientOver(transport, "http://platform.example", "svk_secret")
 }
 
 const deviceName = "projects/p/devices/d"
@@ -49,7 +47,7 @@ func TestClient_KindsOfAnswers(t *testing.T) {
 	t.Parallel()
 	f := func(want fault.Kind, status int, body string) {
 		t.Helper()
-		d, err := with(answer(status, body)).Device(t.Context(), deviceName)
+		d, err := with(reply(status, body)).Device(t.Context(), deviceName)
 		require.Nil(t, d)
 		require.Equal(t, want, fault.KindOf(err), "%v", err)
 		require.NotContains(t, err.Error(), "svk_secret")
@@ -123,7 +121,7 @@ func TestClient_KeepsAnswersForATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		requests := 0
-		now := answer(404, problem(fault.NotFound))
+		now := reply(404, problem(fault.NotFound))
 		c := with(answers(func(r *http.Request) (*http.Response, error) {
 			requests++
 			require.Equal(t, "Bearer svk_secret", r.Header.Get("Authorization"))
@@ -141,15 +139,15 @@ func TestClient_KeepsAnswersForATime(t *testing.T) {
 		}
 		f(fault.NotFound, 1)
 		f(fault.NotFound, 1)
-		now = answer(503, "")
+		now = reply(503, "")
 		time.Sleep(clientTTL - time.Nanosecond)
 		f(fault.NotFound, 1)
 		time.Sleep(time.Nanosecond)
 		f(fault.Unavailable, 2)
 		f(fault.Unavailable, 3)
-		now = answer(200, `{"name":"projects/p/devices/d","newField":1}`)
+		now = reply(200, `{"name":"projects/p/devices/d","newField":1}`)
 		f(fault.Internal, 4)
-		now = answer(503, "")
+		now = reply(503, "")
 		f(fault.Internal, 4)
 		time.Sleep(clientTTL)
 		f(fault.Unavailable, 5)
@@ -161,16 +159,16 @@ func TestClient_WritesTheQuestionIntoTheURL(t *testing.T) {
 	var asked []string
 	c := with(answers(func(r *http.Request) (*http.Response, error) {
 		asked = append(asked, r.Method+" "+r.URL.String())
-		return answer(200, `{"name":"projects/p/devices/d"}`)(r)
+		return reply(200, `{"name":"projects/p/devices/d"}`)(r)
 	}))
-	_, err := c.Resolve(t.Context(), "p", External{"a b", "k&x=1", "v/#?"})
+	_, err := c.Device(t.Context(), deviceName)
 	require.NoError(t, err)
-	_, err = c.Device(t.Context(), deviceName)
+	_, err = c.Resolve(t.Context(), "p", External{"a b", "k&x=1", "v/#?"})
 	require.NoError(t, err)
 	_, err = c.Device(t.Context(), "projects/p/devices/../../q")
 	require.Equal(t, fault.NotFound, fault.KindOf(err))
 	require.Equal(t, []string{
-		"GET http://platform.example/v1/projects/p/devices:resolve?key=k%26x%3D1&network=a+b&value=v%2F%23%3F",
 		"GET http://platform.example/v1/projects/p/devices/d",
+		"GET http://platform.example/v1/projects/p/devices:resolve?key=k%26x%3D1&network=a+b&value=v%2F%23%3F",
 	}, asked)
 }

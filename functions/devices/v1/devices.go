@@ -2,7 +2,7 @@
 // methods, generated from devices.proto, what makes objects of them valid, and
 // the interface by which others read them. The service's implementation is
 // functions/devices; [Client] reads it over HTTP from a function that runs as
-// its own process.
+// its own process, and watches it to know what changed.
 //
 // What a [Reader] returns is shared with other callers and must not be changed.
 package devicesv1
@@ -21,8 +21,13 @@ func (x *Alias) External() External {
 	return External{Network: x.GetNetwork(), Key: x.GetKey(), Value: x.GetValue()}
 }
 
+// is reports whether the alias says it.
+func (a External) is(x *Alias) bool {
+	return x.GetValue() == a.Value && x.GetKey() == a.Key && x.GetNetwork() == a.Network
+}
+
 // Alias is the alias that says it.
-func (x External) Alias() *Alias { return &Alias{Network: x.Network, Key: x.Key, Value: x.Value} }
+func (a External) Alias() *Alias { return &Alias{Network: a.Network, Key: a.Key, Value: a.Value} }
 
 // Reader reads the registry. All methods may be called concurrently. A name or
 // an alias that nothing answers to, be it well formed or not, is a NotFound

@@ -135,6 +135,12 @@ func (p *problemWriter) end() {
 	if len(s.Details) == 0 {
 		out.Error.Details = []fault.Detail{{Type: "type.googleapis.com/google.rpc.ErrorInfo", Reason: kind.String(), Domain: fault.Domain}}
 	}
+	switch p.status {
+	case http.StatusMethodNotAllowed:
+		out.Error.Code, out.Error.Details[0].Reason = p.status, "METHOD_NOT_ALLOWED"
+	case http.StatusUnsupportedMediaType:
+		out.Error.Message = "the body must be JSON, with Content-Type: application/json"
+	}
 	h.Del("Content-Length")
 	h.Del("Content-Encoding")
 	fault.WriteProblem(p.ResponseWriter, out)

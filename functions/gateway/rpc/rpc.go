@@ -57,13 +57,9 @@ type Options struct {
 // defaultMaxMessage is gRPC's own.
 const defaultMaxMessage = 4 << 20
 
-// minCompressed is from how many bytes on an answer is compressed for who takes
-// it so. Compressing one object costs more than reading it does, and saves less
-// than a packet.
-const minCompressed = 4 << 10
-
-// handler answers calls.
-type handler struct {
+// Handler answers calls.
+type Handler struct {
+	http.Handler
 	options Options
 	log     *slog.Logger
 	// streams are the methods that watch, with their servers, for server-sent
@@ -71,6 +67,9 @@ type handler struct {
 	streams []stream
 	// watches has a place for each stream that is open.
 	watches chan struct{}
+	// running ends with End.
+	running context.Context
+	end     context.CancelFunc
 }
 
 // maxWatches bounds the streams that are open at once: a client that watches
@@ -79,8 +78,9 @@ const maxWatches = 8192
 
 // New makes the handler. What a proto file says wrongly about paths is its
 // error.
-func New(o Options) (http.Handler, error) {
-	h := &handler{options: o, log: o.Logger, watches: make(chan struct{}, maxWatches)}
+func New(o Options) (*Handler, error) {
+	h := &Handler{options: o, log: o.Logger, watches: make(chan struct{}, maxWatches)}
+	h.running, h.end = context.WithCancel(context.Background())
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -109,13 +109,18 @@ func New(o Options) (http.Handler, error) {
 			}
 		}
 	}
-	rest, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(h.options.Next), vanguard.WithCodec(newJSON))
+	rest, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(h.options.Next), vanguard.WithCodec(newJSON), vanguard.WithCompression(gzipName, newWriter, newReader))
 	if err != nil {
 		return nil, fmt.Errorf("rpc: %w", err)
 	}
 	h.addReflection(procedures, names)
-	return byPath(procedures, h.events(masks(problems(rest)))), nil
+	h.Handler = byPath(procedures, h.events(masks(problems(rest))))
+	return h, nil
 }
+
+// End ends every stream, also those that begin later: a server that stops waits
+// for requests, and these would last. Others go on.
+func (h *Handler) End() { h.end() }
 
 // byPath serves exact paths. Connect's handlers speak for themselves: only what
 // is none of their paths is REST and needs translation.
@@ -130,11 +135,11 @@ func byPath(handlers map[string]http.Handler, otherwise http.Handler) http.Handl
 }
 
 // addReflection adds gRPC reflection of the services of those names.
-func (h *handler) addReflection(handlers map[string]http.Handler, names []string) {
+func (h *Handler) addReflection(handlers map[string]http.Handler, names []string) {
 	reflector := grpcreflect.NewStaticReflector(names...)
 	for _, door := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		prefix, reflection := door(reflector)
-		handlers[prefix+"ServerReflectionInfo"] = h.known(reflection)
+		handlers[prefix+"ServerReflectionInfo"] = h.known(h.lasting(reflection))
 	}
 }
 
@@ -149,7 +154,7 @@ func newJSON(types vanguard.TypeResolver) vanguard.Codec {
 
 // known lets in who has credentials: what there is to call is not for
 // everybody.
-func (h *handler) known(next http.Handler) http.Handler {
+func (h *Handler) known(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if iam.PrincipalOf(r.Context()).Kind == iam.Anonymous {
 			_ = connect.NewErrorWriter().Write(w, r, rpc.Error(&fault.Error{ // a caller who went away needs no answer
@@ -163,10 +168,10 @@ func (h *handler) known(next http.Handler) http.Handler {
 }
 
 // method is the handler of one method.
-func (h *handler) method(s Server, m *schema.Method) http.Handler {
+func (h *Handler) method(s Server, m *schema.Method) http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithCodec(rpc.Proto{}), connect.WithCodec(rpc.JSON{}),
-		connect.WithReadMaxBytes(h.options.MaxMessage), connect.WithCompressMinBytes(minCompressed),
+		connect.WithReadMaxBytes(h.options.MaxMessage), connect.WithCompression(gzipName, newReader, newWriter), connect.WithCompressMinBytes(minCompressed),
 		connect.WithSchema(m.Desc),
 		connect.WithRequestInitializer(func(_ connect.Spec, v any) error {
 			v.(*rpc.Message).Message = m.Input.New().Interface()
@@ -174,7 +179,7 @@ func (h *handler) method(s Server, m *schema.Method) http.Handler {
 		}),
 	}
 	if m.Desc.IsStreamingServer() {
-		return connect.NewServerStreamHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message], out *connect.ServerStream[rpc.Message]) error {
+		return h.lasting(connect.NewServerStreamHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message], out *connect.ServerStream[rpc.Message]) error {
 			leave, err := h.watching(ctx)
 			if err != nil {
 				return rpc.Error(err)
@@ -182,7 +187,7 @@ func (h *handler) method(s Server, m *schema.Method) http.Handler {
 			defer leave()
 			err = s.Stream(ctx, m, r.Msg.Message, func(x proto.Message) error { return out.Send(&rpc.Message{Message: x}) })
 			return h.fail(ctx, m, err)
-		}, options...)
+		}, options...))
 	}
 	return connect.NewUnaryHandler(m.Procedure(), func(ctx context.Context, r *connect.Request[rpc.Message]) (*connect.Response[rpc.Message], error) {
 		if refused(ctx) {
@@ -198,10 +203,11 @@ func (h *handler) method(s Server, m *schema.Method) http.Handler {
 
 // fail is what a caller gets for err, nil for nil. Internal errors are logged:
 // the caller is not told what they are.
-func (h *handler) fail(ctx context.Context, m *schema.Method, err error) error {
+func (h *Handler) fail(ctx context.Context, m *schema.Method, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = ended(ctx, err)
 	if ctx.Err() == nil && fault.KindOf(err) == fault.Internal {
 		h.log.Error("call failed", slog.String("method", string(m.Name)), slog.Any("error", err))
 	}
@@ -210,7 +216,7 @@ func (h *handler) fail(ctx context.Context, m *schema.Method, err error) error {
 
 // watching takes a place among the streams in exchange for the one among the
 // requests in hand, which are expected to end. It is to be left.
-func (h *handler) watching(ctx context.Context) (leave func(), err error) {
+func (h *Handler) watching(ctx context.Context) (leave func(), err error) {
 	select {
 	case h.watches <- struct{}{}:
 		gateway.Leave(ctx)
@@ -220,10 +226,37 @@ func (h *handler) watching(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// endless lifts the server's time limits from a connection with a stream: it
-// ends when either side wants.
-func endless(w http.ResponseWriter) {
-	c := http.NewResponseController(w)
-	_ = c.SetReadDeadline(time.Time{})  // a connection without deadlines needs no lifting
-	_ = c.SetWriteDeadline(time.Time{}) // likewise
+// errStopping is why streams end when the platform does.
+var errStopping = &fault.Error{Op: "rpc.Watch", Kind: fault.Unavailable, Reason: "STOPPING", Err: errors.New("the platform stops: connect again")}
+
+// ended is why the stream of the context ended with err.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errStopping) {
+		return cause
+	}
+	return err
+}
+
+// lasting serves streams: without the server's time limits, which are for
+// requests that end, until either side wants or the platform stops.
+func (h *Handler) lasting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		_ = c.SetReadDeadline(time.Time{})  // a connection without deadlines needs no lifting
+		_ = c.SetWriteDeadline(time.Time{}) // likewise
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		woken := make(chan struct{})
+		stop := context.AfterFunc(h.running, func() {
+			defer close(woken)
+			cancel(errStopping)
+			_ = c.SetReadDeadline(time.Now()) // a stream of questions waits for the next one
+		})
+		defer func() {
+			if !stop() {
+				<-woken // w is not used after this
+			}
+		}()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }

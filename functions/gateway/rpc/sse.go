@@ -35,7 +35,7 @@ const (
 // browsers): each message of the stream is an event whose data is its JSON. An
 // error that ends the stream is an event "error" with the body of
 // google.aip.dev/193. What is no watch goes to next.
-func (h *handler) events(next http.Handler) http.Handler {
+func (h *Handler) events(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, watch := strings.CutSuffix(r.URL.Path, ":watch")
 		path, ok := strings.CutPrefix(path, "/v1/")
@@ -53,7 +53,7 @@ func (h *handler) events(next http.Handler) http.Handler {
 				fault.Write(w, err)
 				return
 			}
-			h.serveEvents(w, r, s, req)
+			h.lasting(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serveEvents(w, r, s, req) })).ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -129,14 +129,13 @@ func setParam(req protoreflect.Message, name, text string) error {
 }
 
 // serveEvents answers with the stream.
-func (h *handler) serveEvents(w http.ResponseWriter, r *http.Request, s stream, req proto.Message) {
+func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, s stream, req proto.Message) {
 	leave, err := h.watching(r.Context())
 	if err != nil {
 		fault.Write(w, err)
 		return
 	}
 	defer leave()
-	endless(w)
 	out := &eventWriter{w: w, c: http.NewResponseController(w), messages: make(chan proto.Message)}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -156,6 +155,7 @@ func (h *handler) serveEvents(w http.ResponseWriter, r *http.Request, s stream, 
 	if err == nil {
 		return
 	}
+	err = ended(r.Context(), err)
 	if !out.begun {
 		_ = h.fail(r.Context(), s.method, err) // for its log line
 		fault.Write(w, err)
@@ -213,7 +213,7 @@ func (e *eventWriter) message(m proto.Message) error {
 }
 
 // problem writes the event of an error.
-func (e *eventWriter) problem(h *handler, r *http.Request, s stream, err error) error {
+func (e *eventWriter) problem(h *Handler, r *http.Request, s stream, err error) error {
 	_ = h.fail(r.Context(), s.method, err) // for its log line
 	data, failed := json.Marshal(fault.ProblemOf(err))
 	if failed != nil {

@@ -23,10 +23,16 @@ type conn struct {
 	raw   driver.Conn
 	stmts map[string]driver.Stmt
 	args  []driver.NamedValue
+	// few is how many objects a scan sorts.
+	few int
+	// busy is whether rows are being read.
+	busy bool
 }
 
 // newConn makes a connection of an open one.
-func newConn(raw driver.Conn) *conn { return &conn{raw: raw, stmts: map[string]driver.Stmt{}} }
+func newConn(raw driver.Conn, few int) *conn {
+	return &conn{raw: raw, stmts: map[string]driver.Stmt{}, few: few}
+}
 
 // close closes it.
 func (c *conn) close() error {
@@ -86,9 +92,14 @@ func (c *conn) exec(text string, args ...any) error {
 // query calls yield with each row until it returns false. The values are the
 // row's own: int64, string, []byte or nil.
 func (c *conn) query(ctx context.Context, q sqlstore.Query, yield func([]driver.Value) bool) (err error) {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case c.busy:
+		return sqlstore.Busy("sqlite")
 	}
+	c.busy = true
+	defer func() { c.busy = false }()
 	s, err := c.prepare(q.SQL)
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ type Options struct {
 	Poll time.Duration
 	// MaxPages bounds the size of the file in pages of 4 KiB; 0 is no bound.
 	MaxPages int
+	// Few is how many objects a scan sorts rather than find them in their order.
+	// 0 is [sqlstore.Few].
+	Few int
 	// Logger is told of what goes wrong; nil discards.
 	Logger *slog.Logger
 }
@@ -35,7 +38,7 @@ type Options struct {
 const (
 	// writerCache is the page cache of the one connection that writes: the inner
 	// pages of all indexes, and what is not in the file yet.
-	writerCache = 64 << 20
+	writerCache = 16 << 20
 	// readerCache is that of each connection that reads; the system caches too.
 	readerCache = 4 << 20
 	// checkpointPages is after how many pages the log is copied into the file.
@@ -55,14 +58,9 @@ type Driver struct {
 	signal  *sqlstore.Signal
 	commits *sqlstore.Committer
 	writer  *conn
+	readers *sqlstore.Pool[*conn]
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
-
-	// places are the readers that there may be.
-	places chan struct{}
-	mu     sync.Mutex
-	idle   []*conn
-	closed bool
 }
 
 var _ store.Driver = (*Driver)(nil)
@@ -72,16 +70,23 @@ func OpenDriver(ctx context.Context, path string, o Options) (*Driver, error) {
 	if o.Readers <= 0 {
 		o.Readers = 64
 	}
+	if o.Few <= 0 {
+		o.Few = sqlstore.Few
+	}
 	if o.Poll <= 0 {
 		o.Poll = 200 * time.Millisecond
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{path: path, o: o, lib: &sqlite.Driver{}, places: make(chan struct{}, o.Readers)}
+	d := &Driver{path: path, o: o, lib: &sqlite.Driver{}}
 	if err := d.lib.RegisterDeterministicScalarFunction("first_term", 3, firstTerm); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	// As many readers are kept as run at once; the others are for who waits.
+	d.readers = sqlstore.NewPool(o.Readers, 2*runtime.GOMAXPROCS(0),
+		func(context.Context) (*conn, error) { return d.open(readerCache) },
+		func(c *conn) { _ = c.close() }) // it has read only
 	var err error
 	if d.writer, err = d.open(writerCache); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -115,7 +120,7 @@ func (d *Driver) open(cache int) (*conn, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	return newConn(raw), nil
+	return newConn(raw, d.o.Few), nil
 }
 
 // firstTerm is the SQL function of [sqlstore.FirstTerm].
@@ -131,65 +136,17 @@ func firstTerm(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, er
 
 // Close ends the driver: what is being committed is finished.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	if !d.readers.Close() {
 		return nil
 	}
-	d.closed = true
-	idle := d.idle
-	d.idle = nil
-	d.mu.Unlock()
 	d.stop()
 	d.signal.Close()
 	d.commits.Close()
 	d.wait.Wait()
-	for _, c := range idle {
-		_ = c.close() // it has read only
-	}
 	if err := d.writer.close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}
 	return nil
-}
-
-// reader takes a connection to read by.
-func (d *Driver) reader(ctx context.Context, op string) (*conn, error) {
-	select {
-	case d.places <- struct{}{}:
-	case <-ctx.Done():
-		return nil, sqlstore.Unavailable(op, ctx.Err())
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		<-d.places
-		return nil, sqlstore.Closed(op)
-	}
-	if n := len(d.idle); n > 0 {
-		c := d.idle[n-1]
-		d.idle = d.idle[:n-1]
-		return c, nil
-	}
-	c, err := d.open(readerCache)
-	if err != nil {
-		<-d.places
-		return nil, err
-	}
-	return c, nil
-}
-
-// release gives a connection back, which is not used anymore if it broke.
-func (d *Driver) release(c *conn, broken bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	<-d.places
-	// As many are kept as run at once; the others were for who waits.
-	if d.closed || broken || len(d.idle) >= 2*runtime.GOMAXPROCS(0) {
-		_ = c.close() // it has read only
-		return
-	}
-	d.idle = append(d.idle, c)
 }
 
 // Commit implements [store.Driver].

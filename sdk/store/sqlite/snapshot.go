@@ -7,25 +7,16 @@ import (
 	"fmt"
 	"time"
 
-	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/sqlstore"
 )
-
-// dialect is how SQLite's SQL is written. A CROSS JOIN is done in the order in
-// which it is written.
-var dialect = sqlstore.Dialect{
-	Join:      "CROSS JOIN object o ON o.kind = %[2]s AND o.name = %[1]s",
-	FirstTerm: "first_term(o.terms, %s, %s)",
-}
 
 // snapshot is a read transaction.
 type snapshot struct {
 	reader
 	d    *Driver
 	done bool
-	bad  bool
 }
 
 var _ store.Snapshot = (*snapshot)(nil)
@@ -41,13 +32,13 @@ func (d *Driver) Snapshot(ctx context.Context) (store.Snapshot, store.Seq, error
 
 // begin begins to read.
 func (d *Driver) begin(ctx context.Context, op string) (*snapshot, sqlstore.Head, error) {
-	c, err := d.reader(ctx, op)
+	c, err := d.readers.Get(ctx, op)
 	if err != nil {
 		return nil, sqlstore.Head{}, err
 	}
 	s := &snapshot{reader: reader{c}, d: d}
 	if err := c.exec("BEGIN"); err != nil {
-		d.release(c, true)
+		d.readers.Put(c, true)
 		return nil, sqlstore.Head{}, err
 	}
 	head, err := s.head() // the first read is when the transaction begins
@@ -65,21 +56,16 @@ func (s *snapshot) Close() error {
 	}
 	s.done = true
 	err := s.conn.exec("COMMIT")
-	s.d.release(s.conn, s.bad || err != nil)
+	s.d.readers.Put(s.conn, err != nil)
 	return err
 }
-
-// errSnapshot is why a snapshot that was closed reads nothing.
-var errSnapshot = errors.New("the snapshot is closed")
 
 // use checks that the snapshot can be used.
 func (s *snapshot) use(op string) error {
 	if s.done {
-		return &fault.Error{Op: op, Kind: fault.Internal, Err: errSnapshot}
+		return sqlstore.Done(op)
 	}
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
-	if s.d.closed {
+	if s.d.readers.Closed() {
 		return sqlstore.Closed(op)
 	}
 	return nil

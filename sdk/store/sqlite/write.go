@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS change (
 );
 CREATE TABLE IF NOT EXISTS head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, change INTEGER NOT NULL, trimmed INTEGER NOT NULL);
 INSERT OR IGNORE INTO head VALUES (1, 0, 0, 0);
+PRAGMA user_version = 1;
 `
 
 // trimmedAtOnce is how many changes are forgotten in one transaction, which
@@ -40,6 +41,13 @@ const trimmedAtOnce = 1000
 func (d *Driver) create(ctx context.Context) (h sqlstore.Head, err error) {
 	r := reader{d.writer}
 	err = d.transaction(func() error {
+		var format [1]driver.Value
+		if _, err := d.writer.one(format[:], "PRAGMA user_version"); err != nil {
+			return err
+		}
+		if v := format[0].(int64); v > 1 {
+			return &fault.Error{Op: "sqlite.OpenDriver", Kind: fault.Invalid, Reason: "STORE_FORMAT", Err: fmt.Errorf("the file has the format %d of a later release", v)}
+		}
 		if _, err := d.writer.raw.(driver.ExecerContext).ExecContext(ctx, tables, nil); err != nil {
 			return explain(fmt.Errorf("schema: %w", err))
 		}
@@ -94,7 +102,14 @@ func (d *Driver) trimSome(through store.Seq) (more bool, err error) {
 type reader struct{ conn *conn }
 
 // Dialect implements [sqlstore.Reader].
-func (reader) Dialect() sqlstore.Dialect { return dialect }
+func (r reader) Dialect() sqlstore.Dialect {
+	// A CROSS JOIN is done in the order in which it is written.
+	return sqlstore.Dialect{
+		Join:      "CROSS JOIN object o ON o.kind = %[2]s AND o.name = %[1]s",
+		FirstTerm: "first_term(o.terms, %s, %s)",
+		Few:       r.conn.few,
+	}
+}
 
 // head reads the head.
 func (r reader) head() (sqlstore.Head, error) {

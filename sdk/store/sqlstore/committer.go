@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,8 @@ type Committer struct {
 	closing context.Context
 	stop    context.CancelFunc
 	ended   chan struct{}
+	// last is how many batches the last group had.
+	last int
 }
 
 // NewCommitter makes a committer and starts its goroutine, which ends with
@@ -227,20 +230,27 @@ func (c *Committer) run() {
 	}
 }
 
-// gather takes what waits, as much as a group may have.
+// gather takes what waits, as much as a group may have. Those whose batches
+// were in the last group are about to bring their next: they are let run, or
+// else half of them would always wait for the other half.
 func (c *Committer) gather(r *request) []*request {
 	var group []*request
-	for bytes := 0; ; {
-		if r.state.CompareAndSwap(waiting, taken) {
-			group, bytes = append(group, r), bytes+r.size
+	alone := c.last <= 1
+	for bytes, idle := 0, false; ; {
+		if r != nil && r.state.CompareAndSwap(waiting, taken) {
+			group, bytes, idle = append(group, r), bytes+r.size, false
 		}
-		if len(group) == maxGroup || bytes > maxGroupBytes {
+		if c.last = len(group); c.last == maxGroup || bytes > maxGroupBytes {
 			return group
 		}
 		select {
 		case r = <-c.queue:
 		default:
-			return group
+			if r = nil; idle || alone && len(group) == 1 {
+				return group
+			}
+			idle = true
+			runtime.Gosched()
 		}
 	}
 }

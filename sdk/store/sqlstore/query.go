@@ -37,6 +37,8 @@ type Dialect struct {
 	FirstTerm string
 	// Bytes is whether names are given as []byte, and not as string.
 	Bytes bool
+	// Few is how many objects a scan sorts rather than find them in their order.
+	Few int
 }
 
 // builder writes a statement.
@@ -79,13 +81,23 @@ func (b *builder) within(expr string, s *span) {
 	b.and("%s %s %s", expr, high, b.arg(s.to))
 }
 
-// names adds the bounds of names.
+// names adds the bounds of names. In the order of names, where the scan begins
+// is one of them: a database starts at one bound, whichever.
 func (b *builder) names(expr string, s *scan) {
-	if s.from != "" {
-		b.and("%s >= %s", expr, b.name(string(s.from)))
+	low, from, to := ">=", s.from, s.to
+	if s.after != nil && len(s.keys) == 0 {
+		switch at := s.after.Name; {
+		case !s.reverse && at >= from:
+			low, from = ">", at
+		case s.reverse && (to == "" || at < to):
+			to = at
+		}
 	}
-	if s.to != "" {
-		b.and("%s < %s", expr, b.name(string(s.to)))
+	if from != "" || low == ">" {
+		b.and("%s %s %s", expr, low, b.name(string(from)))
+	}
+	if to != "" || s.reverse && s.after != nil && len(s.keys) == 0 {
+		b.and("%s < %s", expr, b.name(string(to)))
 	}
 }
 
@@ -223,8 +235,8 @@ func (s *scan) startAtKey(b *builder) {
 // resume adds that a record is after where the scan begins, by the expressions
 // of the keys and of the name.
 func (s *scan) resume(b *builder, exprs []string) {
-	if s.after == nil {
-		return
+	if s.after == nil || len(s.keys) == 0 {
+		return // it is a bound of the names
 	}
 	places, descs, same := make([]string, len(exprs)), make([]bool, len(exprs)), true
 	for i := range s.keys {
@@ -264,7 +276,7 @@ func (s *scan) order(b *builder, exprs []string) {
 // condition and, if it is bounded by names, the objects.
 func (s *scan) probes(d Dialect, bounded bool) Query {
 	b := &builder{d: d}
-	limit := b.arg(int64(few))
+	limit := b.arg(int64(d.Few))
 	for i := range s.conds {
 		sub := builder{d: d, args: b.args}
 		sub.one("term", &s.conds[i])

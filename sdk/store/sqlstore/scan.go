@@ -10,10 +10,10 @@ import (
 	"selvedge.dev/sdk/store"
 )
 
-// few is how many objects are sorted rather than found in their order. It is
-// also how far a condition is counted to know whether it selects few: a page of
-// an index, 0.2 ms.
-const few = 1000
+// Few is how many objects are sorted rather than found in their order, unless a
+// driver says otherwise. It is also how far a condition is counted to know
+// whether it selects few, which takes 0.1 ms.
+const Few = 1000
 
 // maxConditions bounds the conditions and the order keys of a scan, and
 // maxValues the values of a condition.
@@ -235,6 +235,7 @@ func (s *scan) choose(ctx context.Context, r Reader, ordered bool) error {
 		s.take(0)
 		return nil
 	}
+	few := int64(r.Dialect().Few)
 	counts, err := r.Numbers(ctx, s.probes(r.Dialect(), bounded), len(s.conds)+1)
 	if err != nil {
 		return fmt.Errorf("estimating: %w", err)

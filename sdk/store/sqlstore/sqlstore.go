@@ -89,6 +89,18 @@ var errClosed = errors.New("the store is closed")
 // Closed is the fault of whatever is asked of a driver that was closed.
 func Closed(op string) error { return Unavailable(op, errClosed) }
 
+// errDone is why a snapshot that was closed reads nothing.
+var errDone = errors.New("the snapshot is closed")
+
+// Done is the fault of the use of a snapshot that was closed.
+func Done(op string) error { return &fault.Error{Op: op, Kind: fault.Internal, Err: errDone} }
+
+// errBusy is why a snapshot is not read by who is given its records.
+var errBusy = errors.New("the snapshot is in use")
+
+// Busy is the fault of the use of a snapshot while it is scanned.
+func Busy(op string) error { return &fault.Error{Op: op, Kind: fault.Internal, Err: errBusy} }
+
 // Expired is the fault of changes that were trimmed.
 func Expired(op string, after store.Seq, h Head) error {
 	return &fault.Error{

@@ -166,6 +166,11 @@ func testScan(t *testing.T, k *kit) {
 			return n < 3
 		}))
 		require.Equal(t, 3, n)
+		require.NoError(t, s.Scan(k.ctx, store.Scan{Type: thing}, func(*store.Record) bool {
+			_, err := s.Get(k.ctx, thing, []resource.Name{"p/a"})
+			require.Equal(t, fault.Internal, fault.KindOf(err), "what is given the records must not use the snapshot")
+			return false
+		}))
 		for _, bad := range []store.Scan{
 			{Type: thing, Limit: -1},
 			{Type: thing, After: &store.Position{Values: [][]byte{{1}}, Name: "a"}},

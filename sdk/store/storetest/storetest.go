@@ -30,7 +30,8 @@ const patience = 30 * time.Second
 
 // Run tests a driver. Each call of open makes a new, empty database.
 func Run(t *testing.T, open Open) {
-	for name, f := range map[string]func(*testing.T, *kit){
+	RunScans(t, open)
+	run(t, open, map[string]func(*testing.T, *kit){
 		"Commit":         testCommit,
 		"Conditions":     testConditions,
 		"Ranges":         testRanges,
@@ -52,7 +53,22 @@ func Run(t *testing.T, open Open) {
 		"Transfers":      testTransfers,
 		"Followers":      testFollowers,
 		"RefusedInGroup": testRefusedInGroup,
-	} {
+	})
+}
+
+// RunScans tests only what a driver selects.
+func RunScans(t *testing.T, open Open) {
+	run(t, open, map[string]func(*testing.T, *kit){
+		"Scan":      testScan,
+		"ScanOrder": testScanOrder,
+		"Model":     testModel,
+		"Pages":     testPages,
+	})
+}
+
+// run runs tests, each on a database of its own.
+func run(t *testing.T, open Open, tests map[string]func(*testing.T, *kit)) {
+	for name, f := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f(t, newKit(t, open(t)))
@@ -80,9 +96,12 @@ func newKit(t testing.TB, d store.Driver) *kit {
 	return &kit{t, ctx, d}
 }
 
-// thing is the type of most objects here, other one of others.
+// Thing is the type of most objects here.
+const Thing = "test.selvedge.dev/Thing"
+
+// thing is Thing, other is another type.
 const (
-	thing = "test.selvedge.dev/Thing"
+	thing = Thing
 	other = "test.selvedge.dev/Other"
 )
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // clients is how many clients make requests at once.
@@ -78,53 +80,93 @@ func lists(ctx context.Context, t *target, d time.Duration) (f figure, err error
 }
 
 // fanOut measures the deliveries a second of changes to watchers, and how long
-// after its creation an object reached the last of them.
+// after its creation was asked for an object reached each of them. The objects
+// are created by all clients at once.
 func fanOut(ctx context.Context, t *target, run string, watchers, changes int) (f figure, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	streams := make([]*events, watchers)
-	for i := range streams {
-		if streams[i], err = t.watch(ctx, t); err != nil {
-			return f, fmt.Errorf("watcher %d: %w", i, err)
-		}
+	streams, err := follow(ctx, t, watchers)
+	if err != nil {
+		return f, err
 	}
 	defer func() {
 		for _, s := range streams {
 			_ = s.body.Close() // of no more use
 		}
 	}()
-	var seen sync.WaitGroup
-	failed := make(chan error, watchers)
-	for _, s := range streams {
-		seen.Go(func() {
-			for range changes {
-				if _, err := s.next(); err != nil {
-					failed <- err
-					return
+	changes -= changes % clients
+	begin := time.Now()
+	seen := make([][]time.Duration, watchers)
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range streams {
+		g.Go(func() error {
+			for len(seen[i]) < changes {
+				data, err := s.next()
+				if err != nil {
+					return fmt.Errorf("%s: watcher %d after %d of %d changes: %w", t.name, i, len(seen[i]), changes, err)
+				}
+				at := time.Since(begin)
+				for range t.changes(data) {
+					seen[i] = append(seen[i], at)
 				}
 			}
+			return nil
 		})
 	}
-	begin := time.Now()
-	for n := range changes {
-		method, path, body := t.create(id(run, 99, n))
-		if o, ok := body.(map[string]any)["metadata"].(map[string]any); ok {
-			o["labels"].(map[string]string)["color"] = "watched"
-		}
-		if err := t.call(ctx, method, path, body, nil); err != nil {
-			return f, err
-		}
+	var mu sync.Mutex
+	var asked []time.Duration
+	for c := range clients {
+		g.Go(func() error {
+			for n := range changes / clients {
+				method, path, body := t.create(id(run, c, n))
+				t.watched(body)
+				mu.Lock()
+				asked = append(asked, time.Since(begin))
+				mu.Unlock()
+				if err := t.call(ctx, method, path, body, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	seen.Wait()
-	took := time.Since(begin)
-	select {
-	case err := <-failed:
+	if err := g.Wait(); err != nil {
 		return f, err
-	default:
 	}
-	f.rate = float64(watchers*changes) / took.Seconds()
-	f.latencies = []time.Duration{took / time.Duration(changes)}
+	f.rate = float64(watchers*changes) / time.Since(begin).Seconds()
+	// The n-th change that a watcher sees is taken for the n-th that was asked
+	// for; with all in flight at once they differ by some places.
+	for _, times := range seen {
+		for n, at := range times[:changes] {
+			f.latencies = append(f.latencies, at-asked[n])
+		}
+	}
+	slices.Sort(f.latencies)
 	return f, nil
+}
+
+// follow opens streams, all clients at once.
+func follow(ctx context.Context, t *target, watchers int) ([]*events, error) {
+	streams := make([]*events, watchers)
+	var g errgroup.Group // by itself it would end the streams when all are open
+	g.SetLimit(clients)
+	for i := range streams {
+		g.Go(func() (err error) {
+			if streams[i], err = t.watch(ctx, t); err != nil {
+				return fmt.Errorf("%s: watcher %d: %w", t.name, i, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		for _, s := range streams {
+			if s != nil {
+				_ = s.body.Close() // of no more use
+			}
+		}
+		return nil, err
+	}
+	return streams, nil
 }
 
 // figure is what was measured.

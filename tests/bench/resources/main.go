@@ -1,14 +1,223 @@
+// Command resources measures the resource path of the platform beside
+// PocketBase, the smallest program that offers the same: objects in SQLite over
+// HTTP and JSON, with filters and a stream of changes. Both are the real
+// programs on the same machine, one after the other in each of some rounds,
+// loaded by the same clients, which take their share of the processors.
+//
+// The two are not asked for the same. Ours answers a write when it is on the
+// disk (synchronous=FULL), checks the credentials and permissions of every call,
+// validates, indexes what lists filter by and search, and keeps the change for
+// its watchers. PocketBase's SQLite runs with synchronous=NORMAL, so that a
+// power cut takes the last answers back, and its rules let everybody in.
 package main
 
-import ("context";"fmt";"os";"time")
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
 
+	"selvedge.dev/tests/process"
+)
+
+// settings are the flags.
+type settings struct {
+	program, peer     string
+	objects, rounds   int
+	watchers, changes int
+	duration, limit   time.Duration
+}
+
+// main runs the benchmark.
 func main() {
-	ctx := context.Background()
-	t := ours("ours", os.Args[1], os.Args[2])
-	c, g, err := creates(ctx, t, "ra00", 5*time.Second)
-	fmt.Println(c.rate, c.quantile(.5), c.quantile(.99), g.rate, err)
-	l, err := lists(ctx, t, 3*time.Second)
-	fmt.Println(l.rate, err)
-	f, err := fanOut(ctx, t, "rb00", 200, 100)
-	fmt.Println(f.rate, f.latencies, err)
+	var s settings
+	flag.StringVar(&s.program, "program", "", "the selvedge program to measure; built from the sources by default")
+	flag.StringVar(&s.peer, "peer", "", "the PocketBase program; built from tests/bench/peer by default, none to leave it out")
+	flag.IntVar(&s.objects, "objects", 1_000_000, "how many objects there are before the load")
+	flag.IntVar(&s.rounds, "rounds", 3, "how often each server is measured")
+	flag.IntVar(&s.watchers, "watchers", 1000, "how many streams the changes go to")
+	flag.IntVar(&s.changes, "changes", 160, "how many changes go to them")
+	flag.DurationVar(&s.duration, "duration", 5*time.Second, "how long each load runs")
+	flag.DurationVar(&s.limit, "limit", 2*time.Minute, "how long one measurement may take")
+	flag.Parse()
+	if err := run(context.Background(), s); err != nil {
+		fmt.Fprintln(os.Stderr, "resources:", err)
+		os.Exit(1)
+	}
+}
+
+// run builds and starts the servers, and measures them by turns.
+func run(ctx context.Context, s settings) (err error) {
+	dir, err := os.MkdirTemp("", "selvedge-resources-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // nothing of value
+	if s.program == "" {
+		if s.program, err = process.Build(ctx, dir, "local"); err != nil {
+			return err
+		}
+	}
+	if s.peer == "" {
+		if s.peer, err = buildPeer(ctx, dir); err != nil {
+			return err
+		}
+	}
+	var targets []*target
+	start := func(program, name string, f func(context.Context, string, string, int) (*target, func() error, error)) (func() error, error) {
+		begin := time.Now()
+		t, stop, err := f(ctx, program, filepath.Join(dir, name), s.objects)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Printf("%s has %d objects after %v\n", t.name, s.objects, time.Since(begin).Round(time.Second))
+		targets = append(targets, t)
+		return stop, nil
+	}
+	stop, err := start(s.program, "ours", startOurs)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stop() }() // it was measured
+	if s.peer != "none" {
+		stop, err := start(s.peer, "peer", startPeer)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = stop() }() // likewise
+	}
+	all := map[string]map[string][]figure{}
+	for round := range s.rounds {
+		for _, t := range targets {
+			fmt.Printf("round %d of %d, %s, load average before %s\n", round+1, s.rounds, t.name, load())
+			if err := measure(ctx, s, t, round, func(what string, f figure) {
+				if all[what] == nil {
+					all[what] = map[string][]figure{}
+				}
+				all[what][t.name] = append(all[what][t.name], f)
+				fmt.Printf("  %-28s %s\n", what, f)
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	report(s, targets, all)
+	return nil
+}
+
+// buildPeer builds PocketBase.
+func buildPeer(ctx context.Context, dir string) (string, error) {
+	root, err := process.Root()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "pocketbase")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, ".")
+	cmd.Dir = filepath.Join(root, "tests", "bench", "peer")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building PocketBase: %w\n%s", err, text)
+	}
+	return out, nil
+}
+
+// The figures, in the order of the report.
+const (
+	figureCreates = "creates/s"
+	figureGets    = "gets/s"
+	figureLists   = "lists of 100/s"
+	figureFanOut  = "deliveries/s"
+)
+
+// measure takes the figures of one server in one round.
+func measure(ctx context.Context, s settings, t *target, round int, done func(what string, f figure)) error {
+	bounded := func(f func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, s.duration+s.limit)
+		defer cancel()
+		return f(ctx)
+	}
+	err := bounded(func(ctx context.Context) error {
+		c, g, err := creates(ctx, t, fmt.Sprintf("cr%02d", round), s.duration)
+		if err == nil {
+			done(figureCreates, c)
+			done(figureGets, g)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := bounded(func(ctx context.Context) error {
+		f, err := lists(ctx, t, s.duration)
+		if err == nil {
+			done(figureLists, f)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return bounded(func(ctx context.Context) error {
+		f, err := fanOut(ctx, t, fmt.Sprintf("wa%02d", round), s.watchers, s.changes)
+		if err == nil {
+			done(figureFanOut, f)
+		}
+		return err
+	})
+}
+
+// String is a figure with its latencies.
+func (f figure) String() string {
+	return fmt.Sprintf("%8.0f/s  p50 %v  p99 %v", f.rate, short(f.quantile(.5)), short(f.quantile(.99)))
+}
+
+// short is a duration to three digits or so.
+func short(d time.Duration) time.Duration {
+	if d < 10*time.Millisecond {
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(100 * time.Microsecond)
+}
+
+// load is the machine's load average of the last minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return "unknown"
+	}
+	return strings.Join(fields[:3], " ")
+}
+
+// report prints the medians of the rounds as a table. The latencies are those of
+// the round with the median rate.
+func report(s settings, targets []*target, all map[string]map[string][]figure) {
+	fmt.Printf("\n%d processors, load average after %s; %d objects, %d clients, %d watchers; medians of %d rounds\n\n",
+		runtime.NumCPU(), load(), s.objects, clients, s.watchers, s.rounds)
+	head := "| figure |"
+	for _, t := range targets {
+		head += " " + t.name + " | p50 / p99 |"
+	}
+	fmt.Println(head + " ratio |\n|" + strings.Repeat("---|", 2*len(targets)+2))
+	for _, what := range []string{figureCreates, figureGets, figureLists, figureFanOut} {
+		row := "| " + what + " |"
+		var rates []float64
+		for _, t := range targets {
+			f := median(all[what][t.name])
+			rates = append(rates, f.rate)
+			row += fmt.Sprintf(" %.0f | %v / %v |", f.rate, short(f.quantile(.5)), short(f.quantile(.99)))
+		}
+		fmt.Printf("%s %.2f |\n", row, rates[0]/rates[len(rates)-1])
+	}
+}
+
+// median is the figure with the median rate.
+func median(all []figure) figure {
+	all = slices.SortedFunc(slices.Values(all), func(a, b figure) int { return cmp.Compare(a.rate, b.rate) })
+	return all[len(all)/2]
 }

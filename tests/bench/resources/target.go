@@ -23,6 +23,10 @@ type target struct {
 	create func(id string) (method, path string, body any)
 	get    func(id string) string
 	list   string
+	// watched makes the body of a create one that the watchers see.
+	watched func(body any)
+	// changes counts the changes in one event.
+	changes func(data string) int
 	// watch opens a stream of server-sent events of all objects, and returns
 	// once the server follows them for it.
 	watch func(ctx context.Context, t *target) (*events, error)
@@ -64,8 +68,12 @@ func (t *target) call(ctx context.Context, method, path string, in, out any) err
 	return json.Unmarshal(answer, out)
 }
 
-// rareColor is the label that one object in a hundred has.
-const rareColor = "red"
+// rareColor is the label that one object in a hundred has, and watchedColor that
+// of what our watchers watch.
+const (
+	rareColor    = "red"
+	watchedColor = "watched"
+)
 
 // colorOf is the color of the i-th object.
 func colorOf(i int) string {
@@ -88,8 +96,13 @@ func ours(name, address, key string) *target {
 		},
 		get:  func(id string) string { return collection + "/" + id },
 		list: collection + "?" + url.Values{"pageSize": {"100"}, "filter": {`metadata.labels.color = "` + rareColor + `"`}}.Encode(),
+		watched: func(body any) {
+			body.(map[string]any)["metadata"].(map[string]any)["labels"].(map[string]string)["color"] = watchedColor
+		},
+		// A server that is behind puts several changes into one event.
+		changes: func(data string) int { return strings.Count(data, `"isNew":true`) },
 		watch: func(ctx context.Context, t *target) (*events, error) {
-			e, err := t.stream(ctx, collection+":watch?type=STATELESS&filter="+url.QueryEscape(`metadata.labels.color = "watched"`))
+			e, err := t.stream(ctx, collection+":watch?type=STATELESS&filter="+url.QueryEscape(`metadata.labels.color = "`+watchedColor+`"`))
 			if err != nil {
 				return nil, err
 			}
@@ -111,8 +124,10 @@ func peer(address, token string) *target {
 				"id": id, "display_name": "Robot " + id, "route": "writer", "color": "blue", "site": "north",
 			}
 		},
-		get:  func(id string) string { return collection + "/" + id },
-		list: collection + "?" + url.Values{"perPage": {"100"}, "skipTotal": {"1"}, "filter": {"color='" + rareColor + "'"}, "sort": {"id"}}.Encode(),
+		get:     func(id string) string { return collection + "/" + id },
+		list:    collection + "?" + url.Values{"perPage": {"100"}, "skipTotal": {"1"}, "filter": {"color='" + rareColor + "'"}, "sort": {"id"}}.Encode(),
+		watched: func(any) {}, // it watches everything
+		changes: func(data string) int { return strings.Count(data, `"action":"create"`) },
 		watch: func(ctx context.Context, t *target) (*events, error) {
 			e, err := t.stream(ctx, "/api/realtime")
 			if err != nil {
@@ -161,7 +176,7 @@ func (t *target) stream(ctx context.Context, path string) (*events, error) {
 		return nil, errors.Join(fmt.Errorf("%s: watch: %d %s", t.name, resp.StatusCode, text), err, resp.Body.Close())
 	}
 	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 4096), 1<<20)
+	lines.Buffer(make([]byte, 4096), 8<<20)
 	return &events{body: resp.Body, lines: lines}, nil
 }
 
