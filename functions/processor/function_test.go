@@ -3,6 +3,7 @@ package processor_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -147,6 +148,7 @@ func TestStart_WatchesTheRegistryUntilStop(t *testing.T) {
 	came, went := make(chan string, 8), make(chan struct{}, 8)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		came <- r.URL.Path
+		_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the caller went
 		<-r.Context().Done()
 		went <- struct{}{}
 	}))

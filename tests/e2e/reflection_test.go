@@ -146,7 +146,7 @@ func TestResources_ReflectionTellsWhatThereIs(t *testing.T) {
 	t.Parallel()
 	p := start(t, t.TempDir())
 	stock := dialGRPC(t, p.URL, adminKey, nil)
-	require.ElementsMatch(t, []string{servicePackage + "DeviceService", servicePackage + "BlueprintService", servicePackage + "Aliases"}, services(asking(t, stock)))
+	require.Subset(t, services(asking(t, stock)), []string{servicePackage + "DeviceService", servicePackage + "BlueprintService", servicePackage + "Aliases"})
 
 	for _, key := range []string{"", "svk_aaaaaaaaaaaa_nonsense"} {
 		stranger := dialGRPC(t, p.URL, key, nil)

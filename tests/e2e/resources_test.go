@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,7 +97,7 @@ func idsOf(f fleet, devices []*devicesv1.Device) []string {
 }
 
 // TestResources_ThroughEveryDoor does the same through every protocol that the
-// port speaks. SPEC 1.F 11, 26, 38, 39, 43
+// port speaks. SPEC 1.F 11, 26, 37, 38, 39, 43
 func TestResources_ThroughEveryDoor(t *testing.T) {
 	t.Parallel()
 	p := start(t, t.TempDir())
@@ -314,9 +315,48 @@ func (f fleet) watches() {
 	f.update(&devicesv1.Device{Name: f.name("d3"), Route: "told"}, "route")
 	require.Equal(t, []string{"+d3 told"}, masked.read(f, 1))
 
+	f.watchesPage()
+
 	// Neither order nor pages.
 	for _, err := range f.door.watch(f.ctx, &devicesv1.WatchDevicesRequest{Parent: f.parent, Type: resourcev1.WatchType_STATELESS, OrderBy: "name"}) {
 		require.Equal(t, "order_by", refused(t, err, codes.InvalidArgument, "NOT_IN_STATELESS").field)
 		break
 	}
+}
+
+// watchesPage keeps a page as it is, by the changes that are told of it.
+func (f fleet) watchesPage() {
+	t := f.t
+	next, end := iter.Pull2(f.door.watch(f.ctx, &devicesv1.WatchDevicesRequest{Parent: f.parent, Type: resourcev1.WatchType_STATEFUL, OrderBy: "display_name", PageSize: 2}))
+	defer end()
+	var page []*devicesv1.Device
+	becomes := func(want ...string) {
+		t.Helper()
+		for !slices.Equal(want, idsOf(f, page)) {
+			m, err, ok := next()
+			require.True(t, ok)
+			require.NoError(t, err)
+			require.Empty(t, m.GetResumeToken())
+			for _, c := range m.GetDeviceChanges() {
+				if r := c.GetRemoved(); r != nil {
+					require.Equal(t, r.GetName(), page[r.GetViewIndex()].GetName())
+					page = slices.Delete(page, int(r.GetViewIndex()), int(r.GetViewIndex())+1)
+					continue
+				}
+				x := c.GetSet()
+				if !x.GetIsNew() {
+					page = slices.Delete(page, int(x.GetPreviousViewIndex()), int(x.GetPreviousViewIndex())+1)
+				}
+				page = slices.Insert(page, int(x.GetViewIndex()), x.GetDevice())
+			}
+			require.LessOrEqual(t, len(page), 2)
+		}
+	}
+	becomes("d2", "d4")
+	f.create("d0", labelled("north", "A valve"))
+	becomes("d0", "d2")
+	f.update(&devicesv1.Device{Name: f.name("d2"), DisplayName: "A tap"}, "display_name")
+	becomes("d2", "d0")
+	f.remove("d0")
+	becomes("d2", "d4")
 }

@@ -219,8 +219,10 @@ func TestResources_RESTAsWritten(t *testing.T) {
 		req, err := http.NewRequestWithContext(bounded(t), method, p.URL+path, strings.NewReader(body))
 		require.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+process.AdminKey)
-		if body != "" {
+		if strings.HasPrefix(body, "{") {
 			req.Header.Set("Content-Type", "application/json")
+		} else if body != "" {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // what curl -d says by itself
 		}
 		resp, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
@@ -258,6 +260,7 @@ func TestResources_RESTAsWritten(t *testing.T) {
 		`^\{"devices":\[\{"name":"projects/p/devices/d1"\}\],"missing":\["projects/p/devices/no"\]\}$`)
 	f("GET", "/v1/projects/p/devices?pageSize=many", "", 400, problem(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", ""))
 	f("GET", "/v1/projects/p/planets", "", 404, problem(404, "NOT_FOUND", "NO_SUCH_DOOR", ""))
+	f("POST", "/v1/projects/p/devices", "displayName=Pump", 415, "Content-Type: application/json")
 	f("PUT", "/v1/projects/p/devices", "", 405, problem(405, "INVALID_ARGUMENT", "METHOD_NOT_ALLOWED", ""))
 	f("DELETE", "/v1/projects/p/devices/d1?validateOnly=true", "", 200,
 		`^\{"consequences":\[\{"name":"projects/p/devices/d1","type":"devices.selvedge.dev/Device","effect":"DELETED","timing":"AT_ONCE"\}\]\}$`)

@@ -53,11 +53,13 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// The bounds of a call. A request of maxItems stays far below the 4 MiB that
+// The bounds of a call. A request of maxItems stays below the 4 MiB that
 // servers take, with names as long as they may be; what an answer has beyond
-// maxAnswer is no answer of ours.
+// maxAnswer is no answer of ours. A failure within patience keeps nobody
+// waiting.
 const (
 	defaultTimeout = 10 * time.Second
+	patience       = time.Second
 	maxItems       = 1000
 	maxAnswer      = 64 << 20
 )
@@ -72,8 +74,8 @@ type Client struct {
 
 	mu sync.Mutex
 	// away are the regions whose last call had no answer, and until when they are
-	// not asked again: for as long as that call took. So a region that answers
-	// nothing at all costs its callers half of their time at most.
+	// not asked again: for as long as that call took, if it took long. So a
+	// region that is silent costs its callers half of their time at most.
 	away map[string]time.Time
 }
 
@@ -179,8 +181,8 @@ func call[R response](ctx context.Context, c *Client, to reference.Address, req 
 	out, err := (&rpc.Client{URL: p.URL, Key: p.Key, HTTP: c.o.HTTP}).Call(bounded, m, req)
 	if err != nil {
 		err = c.failed(to, err)
-		if ctx.Err() == nil { // it was not the caller who gave up
-			c.rest(to.Region, time.Since(begin))
+		if took := time.Since(begin); took > patience && ctx.Err() == nil { // it was not the caller who gave up
+			c.rest(to.Region, took)
 		}
 		return none, err
 	}

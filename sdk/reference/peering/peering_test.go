@@ -6,8 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,9 +201,12 @@ func TestClient_OnlyTheStoreItselfAnswers(t *testing.T) {
 	f("PEER_UNREACHABLE", at("http://127.0.0.1:1"))
 
 	// It does not go where it is sent: the key is for one address.
-	right := httptest.NewServer(us)
-	t.Cleanup(right.Close)
-	f("PEER_UNREACHABLE", at(serve(t, http.RedirectHandler(right.URL, http.StatusTemporaryRedirect))))
+	var led atomic.Int64
+	elsewhere := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { led.Add(1) }))
+	for _, status := range []int{http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		f("PEER_UNREACHABLE", at(serve(t, http.RedirectHandler(elsewhere, status))))
+	}
+	require.Zero(t, led.Load())
 
 	slow := make(chan struct{})
 	hung := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-slow }))
@@ -278,6 +281,9 @@ func TestServer_Refuses(t *testing.T) {
 		require.Nil(t, e.asked)
 	}
 	f(&reference.LookupRequest{To: reference.Address{Service: "other.selvedge.dev", Region: "us"}, Items: []reference.LookupItem{{Ref: refTo("us", "x")}}})
+	err := c.Upgrade(t.Context(), &reference.UpgradeRequest{To: reference.Address{Service: "other.selvedge.dev", Region: "us"}, Service: service})
+	require.Equal(t, fault.Unavailable, fault.KindOf(err))
+	require.Nil(t, e.asked)
 	f(&reference.LookupRequest{To: in("us"), Items: []reference.LookupItem{{Ref: reference.Ref{Type: "records.selvedge.dev/Cursor", Name: "cursors/x"}}}})
 }
 

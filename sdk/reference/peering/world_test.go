@@ -96,7 +96,7 @@ func server(region string, answers reference.Peers) *peering.Server {
 
 // clientOf is a Client that knows one region.
 func clientOf(region, url, key string) *peering.Client {
-	return peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{region: {URL: url, Key: key}}, Timeout: time.Second})
+	return peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{region: {URL: url, Key: key}}, Timeout: time.Minute})
 }
 
 // clock is a clock that stands still until it is moved.

@@ -69,6 +69,7 @@ const maxRead = 5 * time.Minute
 // they do.
 var planner = map[string]string{
 	"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off", "enable_bitmapscan": "off",
+	"enable_memoize":      "off",
 	"join_collapse_limit": "1", "jit": "off", "plan_cache_mode": "force_generic_plan",
 }
 

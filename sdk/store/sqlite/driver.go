@@ -109,7 +109,7 @@ func (d *Driver) open(cache int) (*conn, error) {
 	q := url.Values{}
 	for _, pragma := range []string{
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "page_size(4096)",
-		"cache_size(-" + strconv.Itoa(cache>>10) + ")", "wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")",
+		"journal_size_limit(134217728)", "cache_size(-" + strconv.Itoa(cache>>10) + ")", "wal_autocheckpoint(" + strconv.Itoa(checkpointPages) + ")",
 	} {
 		q.Add("_pragma", pragma)
 	}

@@ -208,3 +208,36 @@ func testRefusedInGroup(t *testing.T, k *kit) {
 	require.Len(t, k.names(store.Scan{Type: thing}), 1+writers*perWriter/2)
 	require.Equal(t, "1", string(k.get("taken").Body))
 }
+
+// Poison commits batches at once of which the database refuses those with an
+// object whose body is "poison", as the caller has set it to: they fail, and the
+// others do not.
+func Poison(t testing.TB, d store.Driver) {
+	t.Helper()
+	k := newKit(t, d)
+	var all sync.WaitGroup
+	for n := range writers {
+		all.Go(func() {
+			for i := range perWriter {
+				name, body := resource.Name(fmt.Sprintf("w%d-%d", n, i)), "good"
+				if (n+i)%7 == 0 {
+					body = "poison"
+				}
+				_, err := k.Commit(k.ctx, batch(put(nil, name+"a", "good"), put(nil, name+"b", body)))
+				if (err != nil) != (body == "poison") {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, name := range k.names(store.Scan{Type: thing}) {
+		var n, i int
+		_, err := fmt.Sscanf(name, "w%d-%d", &n, &i)
+		require.NoError(t, err)
+		require.NotZero(t, (n+i)%7, "a part of what was refused")
+	}
+	for i, c := range k.changes(0) {
+		require.Equal(t, store.Seq(i+1), c.Seq)
+	}
+}

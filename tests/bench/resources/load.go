@@ -85,7 +85,7 @@ func lists(ctx context.Context, t *target, d time.Duration) (f figure, err error
 func fanOut(ctx context.Context, t *target, run string, watchers, changes int) (f figure, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	streams, err := follow(ctx, t, watchers)
+	streams, err := follow(ctx, t, run, watchers)
 	if err != nil {
 		return f, err
 	}
@@ -119,7 +119,7 @@ func fanOut(ctx context.Context, t *target, run string, watchers, changes int) (
 		g.Go(func() error {
 			for n := range changes / clients {
 				method, path, body := t.create(id(run, c, n))
-				t.watched(body)
+				t.watched(body, run)
 				mu.Lock()
 				asked = append(asked, time.Since(begin))
 				mu.Unlock()
@@ -146,13 +146,13 @@ func fanOut(ctx context.Context, t *target, run string, watchers, changes int) (
 }
 
 // follow opens streams, all clients at once.
-func follow(ctx context.Context, t *target, watchers int) ([]*events, error) {
+func follow(ctx context.Context, t *target, run string, watchers int) ([]*events, error) {
 	streams := make([]*events, watchers)
 	var g errgroup.Group // by itself it would end the streams when all are open
 	g.SetLimit(clients)
 	for i := range streams {
 		g.Go(func() (err error) {
-			if streams[i], err = t.watch(ctx, t); err != nil {
+			if streams[i], err = t.watch(ctx, t, run); err != nil {
 				return fmt.Errorf("%s: watcher %d: %w", t.name, i, err)
 			}
 			return nil

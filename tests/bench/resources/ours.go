@@ -48,7 +48,6 @@ func seedOurs(ctx context.Context, dir string, objects int) error {
 	where := &resourcev1.MultiRegionPolicy{EnabledRegions: []string{"local"}, DefaultControlRegion: "local"}
 	st := store.New(driver, types, store.Options{Plugins: plugins.Standard(plugins.Options{})})
 	ctx = policy.With(ctx, where)
-	var last store.Seq
 	for from := 0; from < objects; from += seedsAtOnce {
 		err := st.Run(ctx, store.Transaction, func(ctx context.Context) error {
 			for i := from; i < min(from+seedsAtOnce, objects); i++ {
@@ -68,8 +67,7 @@ func seedOurs(ctx context.Context, dir string, objects int) error {
 		if err := snap.Close(); err != nil {
 			return err
 		}
-		last = seq
-		if err := driver.Trim(ctx, last); err != nil {
+		if err := driver.Trim(ctx, seq); err != nil {
 			return err
 		}
 	}

@@ -23,13 +23,13 @@ type target struct {
 	create func(id string) (method, path string, body any)
 	get    func(id string) string
 	list   string
-	// watched makes the body of a create one that the watchers see.
-	watched func(body any)
+	// watched makes the body of a create one that the watchers of a run see.
+	watched func(body any, run string)
 	// changes counts the changes in one event.
 	changes func(data string) int
-	// watch opens a stream of server-sent events of all objects, and returns
+	// watch opens a stream of server-sent events of a run's objects, and returns
 	// once the server follows them for it.
-	watch func(ctx context.Context, t *target) (*events, error)
+	watch func(ctx context.Context, t *target, run string) (*events, error)
 }
 
 // call makes one request and reads the whole answer.
@@ -68,12 +68,8 @@ func (t *target) call(ctx context.Context, method, path string, in, out any) err
 	return json.Unmarshal(answer, out)
 }
 
-// rareColor is the label that one object in a hundred has, and watchedColor that
-// of what our watchers watch.
-const (
-	rareColor    = "red"
-	watchedColor = "watched"
-)
+// rareColor is the label that one object in a hundred has.
+const rareColor = "red"
 
 // colorOf is the color of the i-th object.
 func colorOf(i int) string {
@@ -96,13 +92,13 @@ func ours(name, address, key string) *target {
 		},
 		get:  func(id string) string { return collection + "/" + id },
 		list: collection + "?" + url.Values{"pageSize": {"100"}, "filter": {`metadata.labels.color = "` + rareColor + `"`}}.Encode(),
-		watched: func(body any) {
-			body.(map[string]any)["metadata"].(map[string]any)["labels"].(map[string]string)["color"] = watchedColor
+		watched: func(body any, run string) {
+			body.(map[string]any)["metadata"].(map[string]any)["labels"].(map[string]string)["color"] = run
 		},
 		// A server that is behind puts several changes into one event.
 		changes: func(data string) int { return strings.Count(data, `"isNew":true`) },
-		watch: func(ctx context.Context, t *target) (*events, error) {
-			e, err := t.stream(ctx, collection+":watch?type=STATELESS&filter="+url.QueryEscape(`metadata.labels.color = "`+watchedColor+`"`))
+		watch: func(ctx context.Context, t *target, run string) (*events, error) {
+			e, err := t.stream(ctx, collection+":watch?type=STATELESS&filter="+url.QueryEscape(`metadata.labels.color = "`+run+`"`))
 			if err != nil {
 				return nil, err
 			}
@@ -126,9 +122,9 @@ func peer(address, token string) *target {
 		},
 		get:     func(id string) string { return collection + "/" + id },
 		list:    collection + "?" + url.Values{"perPage": {"100"}, "skipTotal": {"1"}, "filter": {"color='" + rareColor + "'"}, "sort": {"id"}}.Encode(),
-		watched: func(any) {}, // it watches everything
+		watched: func(any, string) {}, // it watches everything
 		changes: func(data string) int { return strings.Count(data, `"action":"create"`) },
-		watch: func(ctx context.Context, t *target) (*events, error) {
+		watch: func(ctx context.Context, t *target, _ string) (*events, error) {
 			e, err := t.stream(ctx, "/api/realtime")
 			if err != nil {
 				return nil, err
