@@ -211,7 +211,12 @@ func (p *Platform) Run(ctx context.Context) error {
 		p.log.Info("stopping")
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
-		return errors.Join(broken, p.server.Shutdown(grace))
+		err := p.server.Shutdown(grace)
+		if errors.Is(err, context.DeadlineExceeded) {
+			p.log.Warn("requests in hand were cut off", slog.Duration("after", drain))
+			err = p.server.Close()
+		}
+		return errors.Join(broken, err)
 	})
 	p.ready.Store(true)
 	err := g.Wait()

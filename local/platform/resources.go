@@ -163,7 +163,6 @@ func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())
 	}
-	servers = append(servers, p.resources.peers) // no door tells of it: it is for platforms
-	h, err := rpc.New(rpc.Options{Servers: servers, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
+	h, err := rpc.New(rpc.Options{Servers: servers, Internal: []rpc.Server{p.resources.peers}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
 	return h, doors, err
 }

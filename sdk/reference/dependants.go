@@ -288,12 +288,15 @@ func (v reader) foreign(ctx context.Context, of id, w want) ([]Dependant, error)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	answers, err := v.ask(ctx, found)
-	if err != nil {
-		return nil, err
-	}
+	answers := v.confirm(ctx, found)
 	var out []Dependant
 	for i, b := range found {
+		if why := answers[i].unknown; why != nil && !light(b) {
+			return nil, why
+		} else if why != nil {
+			out = append(out, Dependant{Object: Object{Ref: source(b)}, Path: b.GetPath(), OnDelete: b.GetOnDelete(), Unreached: true})
+			continue
+		}
 		d := Dependant{Object: answers[i].Object, Path: b.GetPath(), OnDelete: later(b.GetOnDelete()), Unsure: !answers[i].Refers}
 		d.Ref = source(b)
 		soft := b.GetOnDelete() == resourcev1.OnDelete_ON_DELETE_UNSPECIFIED
@@ -303,6 +306,11 @@ func (v reader) foreign(ctx context.Context, of id, w want) ([]Dependant, error)
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// light reports whether a back reference never holds up what it points to.
+func light(b *resourcev1.BackReference) bool {
+	return b.GetOnDelete() == resourcev1.OnDelete_ON_DELETE_UNSPECIFIED || b.GetOnDelete() == resourcev1.OnDelete_ALLOW_DANGLING
 }
 
 // source is what a back reference is of.
@@ -319,17 +327,23 @@ func (r *References) young(b *resourcev1.BackReference) bool {
 // ask asks the sources of back references if they do refer. One that cannot be
 // asked is an error.
 func (r *References) ask(ctx context.Context, found []*resourcev1.BackReference) ([]Answer, error) {
-	items := make([]LookupItem, len(found))
-	for i, b := range found {
-		items[i] = LookupItem{Ref: source(b), Target: Ref{Type: b.GetTargetType(), Name: resource.Name(b.GetTargetName()), Region: r.o.Region}, Path: b.GetPath()}
-	}
-	answers := r.lookup(ctx, items)
+	answers := r.confirm(ctx, found)
 	for _, a := range answers {
 		if a.unknown != nil {
 			return nil, a.unknown
 		}
 	}
 	return answers, nil
+}
+
+// confirm asks the sources of back references if they do refer. An answer of
+// one that cannot be asked says why.
+func (r *References) confirm(ctx context.Context, found []*resourcev1.BackReference) []Answer {
+	items := make([]LookupItem, len(found))
+	for i, b := range found {
+		items[i] = LookupItem{Ref: source(b), Target: Ref{Type: b.GetTargetType(), Name: resource.Name(b.GetTargetName()), Region: r.o.Region}, Path: b.GetPath()}
+	}
+	return r.lookup(ctx, items)
 }
 
 // lookup asks for objects of other stores, each store once. An item that could

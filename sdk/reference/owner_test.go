@@ -305,3 +305,22 @@ func TestOwner_Confirmed(t *testing.T) {
 	w.pass(6 * time.Minute)
 	require.False(t, w.has(robotType, robotName("r")))
 }
+
+// An ownee whose store cannot be asked is in the plan, does not hold its owner
+// up, and is collected when its store is back. SPEC 1.F 17
+func TestOwner_UnreachableOwneeDoesNotBlock(t *testing.T) {
+	w := newTest(t)
+	w.save(robot("a", nil), secret("s", owner(robotName("a"))))
+	w.settle()
+	w.peers.Cut(secretsAt, true)
+	plan, lines := w.plan(robotType, robotName("a"))
+	require.False(t, plan.GetBlocked())
+	require.Len(t, lines, 2, lines)
+	require.NoError(t, w.remove(robotType, robotName("a")))
+	require.False(t, w.has(robotType, robotName("a")))
+	w.pass(time.Hour)
+	require.True(t, w.has(secretType, secretName("s")))
+	w.peers.Cut(secretsAt, false)
+	w.pass(2 * time.Hour)
+	require.False(t, w.has(secretType, secretName("s")))
+}

@@ -77,6 +77,9 @@ type Dependant struct {
 	// Unsure is a reference of another store that is not there, but might be as
 	// soon as a transaction is committed.
 	Unsure bool
+	// Unreached is an ownee whose store cannot be asked now. It does not hold up
+	// its owner; what becomes of it is found out when its store is back.
+	Unreached bool
 	// local is the object itself, if it is of this store.
 	local *local
 }

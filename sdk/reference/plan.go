@@ -84,7 +84,7 @@ func (f *forecast) consequences() []*resourcev1.Consequence {
 			case resourcev1.OnDelete_ALLOW_DANGLING:
 				add(dep.Ref, resourcev1.Consequence_DANGLES, d.timing, d, dep.Path)
 			case resourcev1.OnDelete_ON_DELETE_UNSPECIFIED:
-				if f.held[dep.id()] == nil && f.detaches(dep, d) {
+				if dep.Unreached || f.held[dep.id()] == nil && f.detaches(dep, d) {
 					add(dep.Ref, resourcev1.Consequence_DETACHED, resourcev1.Consequence_COLLECTED, d, dep.Path)
 				}
 			default: // what blocks is below

@@ -64,7 +64,7 @@ func (s *Store) get(ctx context.Context, r *schema.Resource, name resource.Name)
 
 // notFound is the fault of a name that nothing has.
 func notFound(op string, name resource.Name) error {
-	return &fault.Error{Op: op, Name: string(name), Kind: fault.NotFound, Err: errors.New("it does not exist")}
+	return &fault.Error{Op: op, Name: string(name), Kind: fault.NotFound, Err: fmt.Errorf("there is no %s", name)}
 }
 
 // BatchGet reads objects in the order of their names, nil where there is none.

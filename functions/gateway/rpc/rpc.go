@@ -44,8 +44,9 @@ type Server interface {
 
 // Options configure the handler.
 type Options struct {
-	// Servers are the services.
-	Servers []Server
+	// Servers are the services, Internal those that only other platforms call:
+	// no reflection tells of them, and they have no REST.
+	Servers, Internal []Server
 	// MaxMessage bounds a request, in bytes; 4 MiB by default.
 	MaxMessage int
 	// Next answers what is no path of the services.
@@ -107,6 +108,11 @@ func New(o Options) (*Handler, error) {
 					vanguard.WithTargetCodecs(vanguard.CodecProto),
 					vanguard.WithMaxMessageBufferBytes(uint32(h.options.MaxMessage))))
 			}
+		}
+	}
+	for _, s := range o.Internal {
+		for _, m := range s.Schema().Methods {
+			procedures[m.Procedure()] = h.method(s, m)
 		}
 	}
 	rest, err := vanguard.NewTranscoder(services, vanguard.WithUnknownHandler(h.options.Next), vanguard.WithCodec(newJSON), vanguard.WithCompression(gzipName, newWriter, newReader))
