@@ -91,6 +91,19 @@ func all(index, key string, values ...string) filter.Condition {
 	return c
 }
 
+// span is a range of an index: "(x" begins behind x, "[x" with it, "]y" ends with
+// y, ")y" before it, "" is no bound.
+func span(index, from, to string) filter.Condition {
+	c := filter.Condition{Index: index, Op: filter.Range}
+	if from != "" {
+		c.From, c.FromOpen = []byte(from[1:]), from[0] == '('
+	}
+	if to != "" {
+		c.To, c.ToClosed = []byte(to[1:]), to[0] == ']'
+	}
+	return c
+}
+
 // testScan selects by names and conditions.
 func testScan(t *testing.T, k *kit) {
 	for name, entries := range map[resource.Name][]filter.Entry{
@@ -115,16 +128,6 @@ func testScan(t *testing.T, k *kit) {
 			require.NoError(t, err)
 			require.Equal(t, len(want), int(n))
 		})
-	}
-	span := func(index, from, to string) filter.Condition {
-		c := filter.Condition{Index: index, Op: filter.Range}
-		if from != "" {
-			c.From, c.FromOpen = []byte(from[1:]), from[0] == '('
-		}
-		if to != "" {
-			c.To, c.ToClosed = []byte(to[1:]), to[0] == ']'
-		}
-		return c
 	}
 	f([]string{"p/a", "p/b", "p/c", "q/a", "q/a0", "qq"}, "", "")
 	f([]string{"p/b", "p/c"}, "p/b", "q/a")
