@@ -422,16 +422,16 @@ func TestService_AsksForPermission(t *testing.T) {
 func TestService_Principals(t *testing.T) {
 	t.Parallel()
 	w := open(t, file(t), devices.Options{})
-	f := func(want fault.Kind, ctx context.Context, name string) {
+	f := func(ctx context.Context, want fault.Kind, name string) {
 		t.Helper()
 		_, err := w.device(ctx, name)
 		require.Equal(t, want, fault.KindOf(err), "%v", err)
 	}
 	_, err := w.device(as(t, "projects/p"), "projects/p/devices/d")
 	require.NoError(t, err)
-	f(fault.Denied, as(t, "projects/q"), "projects/p/devices/e")
-	f(fault.Denied, as(t, "projects/p/devices/d"), "projects/p/devices/e")
-	f(fault.Unauthenticated, iam.WithPrincipal(t.Context(), iam.Principal{}), "projects/p/devices/e")
+	f(as(t, "projects/q"), fault.Denied, "projects/p/devices/e")
+	f(as(t, "projects/p/devices/d"), fault.Denied, "projects/p/devices/e")
+	f(iam.WithPrincipal(t.Context(), iam.Principal{}), fault.Unauthenticated, "projects/p/devices/e")
 	_, err = call[proto.Message](as(t, "projects/q"), w, "ResolveDevice", &devicesv1.ResolveDeviceRequest{Parent: "projects/p", Network: "n", Key: "k", Value: "v"})
 	require.Equal(t, fault.Denied, fault.KindOf(err))
 }

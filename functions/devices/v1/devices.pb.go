@@ -10,15 +10,14 @@
 package devicesv1
 
 import (
-	reflect "reflect"
-	sync "sync"
-	unsafe "unsafe"
-
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	reflect "reflect"
 	v1 "selvedge.dev/sdk/resource/v1"
+	sync "sync"
+	unsafe "unsafe"
 )
 
 const (
@@ -681,22 +680,19 @@ func file_functions_devices_v1_devices_proto_rawDescGZIP() []byte {
 	return file_functions_devices_v1_devices_proto_rawDescData
 }
 
-var (
-	file_functions_devices_v1_devices_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
-	file_functions_devices_v1_devices_proto_goTypes  = []any{
-		(*Device)(nil),               // 0: selvedge.devices.v1.Device
-		(*Alias)(nil),                // 1: selvedge.devices.v1.Alias
-		(*Blueprint)(nil),            // 2: selvedge.devices.v1.Blueprint
-		(*Mapping)(nil),              // 3: selvedge.devices.v1.Mapping
-		(*FieldMapping)(nil),         // 4: selvedge.devices.v1.FieldMapping
-		(*ResolveDeviceRequest)(nil), // 5: selvedge.devices.v1.ResolveDeviceRequest
-		(*AddAliasRequest)(nil),      // 6: selvedge.devices.v1.AddAliasRequest
-		(*RemoveAliasRequest)(nil),   // 7: selvedge.devices.v1.RemoveAliasRequest
-		nil,                          // 8: selvedge.devices.v1.FieldMapping.LabelsEntry
-		(*v1.Metadata)(nil),          // 9: selvedge.resource.v1.Metadata
-	}
-)
-
+var file_functions_devices_v1_devices_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_functions_devices_v1_devices_proto_goTypes = []any{
+	(*Device)(nil),               // 0: selvedge.devices.v1.Device
+	(*Alias)(nil),                // 1: selvedge.devices.v1.Alias
+	(*Blueprint)(nil),            // 2: selvedge.devices.v1.Blueprint
+	(*Mapping)(nil),              // 3: selvedge.devices.v1.Mapping
+	(*FieldMapping)(nil),         // 4: selvedge.devices.v1.FieldMapping
+	(*ResolveDeviceRequest)(nil), // 5: selvedge.devices.v1.ResolveDeviceRequest
+	(*AddAliasRequest)(nil),      // 6: selvedge.devices.v1.AddAliasRequest
+	(*RemoveAliasRequest)(nil),   // 7: selvedge.devices.v1.RemoveAliasRequest
+	nil,                          // 8: selvedge.devices.v1.FieldMapping.LabelsEntry
+	(*v1.Metadata)(nil),          // 9: selvedge.resource.v1.Metadata
+}
 var file_functions_devices_v1_devices_proto_depIdxs = []int32{
 	9,  // 0: selvedge.devices.v1.Device.metadata:type_name -> selvedge.resource.v1.Metadata
 	1,  // 1: selvedge.devices.v1.Device.aliases:type_name -> selvedge.devices.v1.Alias

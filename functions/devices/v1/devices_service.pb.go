@@ -9,16 +9,15 @@
 package devicesv1
 
 import (
-	reflect "reflect"
-	sync "sync"
-	unsafe "unsafe"
-
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	reflect "reflect"
 	v1 "selvedge.dev/sdk/resource/v1"
+	sync "sync"
+	unsafe "unsafe"
 )
 
 const (
@@ -3382,56 +3381,53 @@ func file_functions_devices_v1_devices_service_proto_rawDescGZIP() []byte {
 	return file_functions_devices_v1_devices_service_proto_rawDescData
 }
 
-var (
-	file_functions_devices_v1_devices_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
-	file_functions_devices_v1_devices_service_proto_goTypes  = []any{
-		(*GetDeviceRequest)(nil),           // 0: selvedge.devices.v1.GetDeviceRequest
-		(*BatchGetDevicesRequest)(nil),     // 1: selvedge.devices.v1.BatchGetDevicesRequest
-		(*BatchGetDevicesResponse)(nil),    // 2: selvedge.devices.v1.BatchGetDevicesResponse
-		(*ListDevicesRequest)(nil),         // 3: selvedge.devices.v1.ListDevicesRequest
-		(*ListDevicesResponse)(nil),        // 4: selvedge.devices.v1.ListDevicesResponse
-		(*SearchDevicesRequest)(nil),       // 5: selvedge.devices.v1.SearchDevicesRequest
-		(*SearchDevicesResponse)(nil),      // 6: selvedge.devices.v1.SearchDevicesResponse
-		(*CreateDeviceRequest)(nil),        // 7: selvedge.devices.v1.CreateDeviceRequest
-		(*UpdateDeviceRequest)(nil),        // 8: selvedge.devices.v1.UpdateDeviceRequest
-		(*DeleteDeviceRequest)(nil),        // 9: selvedge.devices.v1.DeleteDeviceRequest
-		(*WatchDeviceRequest)(nil),         // 10: selvedge.devices.v1.WatchDeviceRequest
-		(*WatchDeviceResponse)(nil),        // 11: selvedge.devices.v1.WatchDeviceResponse
-		(*WatchDevicesRequest)(nil),        // 12: selvedge.devices.v1.WatchDevicesRequest
-		(*WatchDevicesResponse)(nil),       // 13: selvedge.devices.v1.WatchDevicesResponse
-		(*DeviceChange)(nil),               // 14: selvedge.devices.v1.DeviceChange
-		(*GetBlueprintRequest)(nil),        // 15: selvedge.devices.v1.GetBlueprintRequest
-		(*BatchGetBlueprintsRequest)(nil),  // 16: selvedge.devices.v1.BatchGetBlueprintsRequest
-		(*BatchGetBlueprintsResponse)(nil), // 17: selvedge.devices.v1.BatchGetBlueprintsResponse
-		(*ListBlueprintsRequest)(nil),      // 18: selvedge.devices.v1.ListBlueprintsRequest
-		(*ListBlueprintsResponse)(nil),     // 19: selvedge.devices.v1.ListBlueprintsResponse
-		(*SearchBlueprintsRequest)(nil),    // 20: selvedge.devices.v1.SearchBlueprintsRequest
-		(*SearchBlueprintsResponse)(nil),   // 21: selvedge.devices.v1.SearchBlueprintsResponse
-		(*CreateBlueprintRequest)(nil),     // 22: selvedge.devices.v1.CreateBlueprintRequest
-		(*UpdateBlueprintRequest)(nil),     // 23: selvedge.devices.v1.UpdateBlueprintRequest
-		(*DeleteBlueprintRequest)(nil),     // 24: selvedge.devices.v1.DeleteBlueprintRequest
-		(*WatchBlueprintRequest)(nil),      // 25: selvedge.devices.v1.WatchBlueprintRequest
-		(*WatchBlueprintResponse)(nil),     // 26: selvedge.devices.v1.WatchBlueprintResponse
-		(*WatchBlueprintsRequest)(nil),     // 27: selvedge.devices.v1.WatchBlueprintsRequest
-		(*WatchBlueprintsResponse)(nil),    // 28: selvedge.devices.v1.WatchBlueprintsResponse
-		(*BlueprintChange)(nil),            // 29: selvedge.devices.v1.BlueprintChange
-		(*UpdateDeviceRequest_Cas)(nil),    // 30: selvedge.devices.v1.UpdateDeviceRequest.Cas
-		(*DeviceChange_Set)(nil),           // 31: selvedge.devices.v1.DeviceChange.Set
-		(*DeviceChange_Removed)(nil),       // 32: selvedge.devices.v1.DeviceChange.Removed
-		(*UpdateBlueprintRequest_Cas)(nil), // 33: selvedge.devices.v1.UpdateBlueprintRequest.Cas
-		(*BlueprintChange_Set)(nil),        // 34: selvedge.devices.v1.BlueprintChange.Set
-		(*BlueprintChange_Removed)(nil),    // 35: selvedge.devices.v1.BlueprintChange.Removed
-		(*fieldmaskpb.FieldMask)(nil),      // 36: google.protobuf.FieldMask
-		v1.View(0),                         // 37: selvedge.resource.v1.View
-		(*Device)(nil),                     // 38: selvedge.devices.v1.Device
-		(*v1.PagingInfo)(nil),              // 39: selvedge.resource.v1.PagingInfo
-		v1.WatchType(0),                    // 40: selvedge.resource.v1.WatchType
-		(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
-		(*Blueprint)(nil),                  // 42: selvedge.devices.v1.Blueprint
-		(*v1.DeletionPlan)(nil),            // 43: selvedge.resource.v1.DeletionPlan
-	}
-)
-
+var file_functions_devices_v1_devices_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_functions_devices_v1_devices_service_proto_goTypes = []any{
+	(*GetDeviceRequest)(nil),           // 0: selvedge.devices.v1.GetDeviceRequest
+	(*BatchGetDevicesRequest)(nil),     // 1: selvedge.devices.v1.BatchGetDevicesRequest
+	(*BatchGetDevicesResponse)(nil),    // 2: selvedge.devices.v1.BatchGetDevicesResponse
+	(*ListDevicesRequest)(nil),         // 3: selvedge.devices.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),        // 4: selvedge.devices.v1.ListDevicesResponse
+	(*SearchDevicesRequest)(nil),       // 5: selvedge.devices.v1.SearchDevicesRequest
+	(*SearchDevicesResponse)(nil),      // 6: selvedge.devices.v1.SearchDevicesResponse
+	(*CreateDeviceRequest)(nil),        // 7: selvedge.devices.v1.CreateDeviceRequest
+	(*UpdateDeviceRequest)(nil),        // 8: selvedge.devices.v1.UpdateDeviceRequest
+	(*DeleteDeviceRequest)(nil),        // 9: selvedge.devices.v1.DeleteDeviceRequest
+	(*WatchDeviceRequest)(nil),         // 10: selvedge.devices.v1.WatchDeviceRequest
+	(*WatchDeviceResponse)(nil),        // 11: selvedge.devices.v1.WatchDeviceResponse
+	(*WatchDevicesRequest)(nil),        // 12: selvedge.devices.v1.WatchDevicesRequest
+	(*WatchDevicesResponse)(nil),       // 13: selvedge.devices.v1.WatchDevicesResponse
+	(*DeviceChange)(nil),               // 14: selvedge.devices.v1.DeviceChange
+	(*GetBlueprintRequest)(nil),        // 15: selvedge.devices.v1.GetBlueprintRequest
+	(*BatchGetBlueprintsRequest)(nil),  // 16: selvedge.devices.v1.BatchGetBlueprintsRequest
+	(*BatchGetBlueprintsResponse)(nil), // 17: selvedge.devices.v1.BatchGetBlueprintsResponse
+	(*ListBlueprintsRequest)(nil),      // 18: selvedge.devices.v1.ListBlueprintsRequest
+	(*ListBlueprintsResponse)(nil),     // 19: selvedge.devices.v1.ListBlueprintsResponse
+	(*SearchBlueprintsRequest)(nil),    // 20: selvedge.devices.v1.SearchBlueprintsRequest
+	(*SearchBlueprintsResponse)(nil),   // 21: selvedge.devices.v1.SearchBlueprintsResponse
+	(*CreateBlueprintRequest)(nil),     // 22: selvedge.devices.v1.CreateBlueprintRequest
+	(*UpdateBlueprintRequest)(nil),     // 23: selvedge.devices.v1.UpdateBlueprintRequest
+	(*DeleteBlueprintRequest)(nil),     // 24: selvedge.devices.v1.DeleteBlueprintRequest
+	(*WatchBlueprintRequest)(nil),      // 25: selvedge.devices.v1.WatchBlueprintRequest
+	(*WatchBlueprintResponse)(nil),     // 26: selvedge.devices.v1.WatchBlueprintResponse
+	(*WatchBlueprintsRequest)(nil),     // 27: selvedge.devices.v1.WatchBlueprintsRequest
+	(*WatchBlueprintsResponse)(nil),    // 28: selvedge.devices.v1.WatchBlueprintsResponse
+	(*BlueprintChange)(nil),            // 29: selvedge.devices.v1.BlueprintChange
+	(*UpdateDeviceRequest_Cas)(nil),    // 30: selvedge.devices.v1.UpdateDeviceRequest.Cas
+	(*DeviceChange_Set)(nil),           // 31: selvedge.devices.v1.DeviceChange.Set
+	(*DeviceChange_Removed)(nil),       // 32: selvedge.devices.v1.DeviceChange.Removed
+	(*UpdateBlueprintRequest_Cas)(nil), // 33: selvedge.devices.v1.UpdateBlueprintRequest.Cas
+	(*BlueprintChange_Set)(nil),        // 34: selvedge.devices.v1.BlueprintChange.Set
+	(*BlueprintChange_Removed)(nil),    // 35: selvedge.devices.v1.BlueprintChange.Removed
+	(*fieldmaskpb.FieldMask)(nil),      // 36: google.protobuf.FieldMask
+	(v1.View)(0),                       // 37: selvedge.resource.v1.View
+	(*Device)(nil),                     // 38: selvedge.devices.v1.Device
+	(*v1.PagingInfo)(nil),              // 39: selvedge.resource.v1.PagingInfo
+	(v1.WatchType)(0),                  // 40: selvedge.resource.v1.WatchType
+	(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
+	(*Blueprint)(nil),                  // 42: selvedge.devices.v1.Blueprint
+	(*v1.DeletionPlan)(nil),            // 43: selvedge.resource.v1.DeletionPlan
+}
 var file_functions_devices_v1_devices_service_proto_depIdxs = []int32{
 	36, // 0: selvedge.devices.v1.GetDeviceRequest.read_mask:type_name -> google.protobuf.FieldMask
 	37, // 1: selvedge.devices.v1.GetDeviceRequest.view:type_name -> selvedge.resource.v1.View

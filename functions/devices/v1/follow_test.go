@@ -170,31 +170,28 @@ func removed(name string) *WatchDevicesResponse {
 	}}
 }
 
-// follow runs f with a client that watches a platform, in a bubble.
-func follow(t *testing.T, f func(t *testing.T, p *platform, c *Client, logged func() string)) {
+// follow is a client that watches a platform, and what it logs. The test is in a
+// bubble.
+func follow(t *testing.T, p *platform) (c *Client, logged func() string) {
 	t.Helper()
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := newPlatform()
-		c := with(p)
-		var text bytes.Buffer
-		var mu sync.Mutex
-		log := slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return text.Write(b)
-		}), nil))
-		var running sync.WaitGroup
-		ctx := t.Context()
-		running.Go(func() { c.Run(ctx, log) })
-		t.Cleanup(running.Wait)
-		synctest.Wait()
-		f(t, p, c, func() string {
-			mu.Lock()
-			defer mu.Unlock()
-			return text.String()
-		})
-	})
+	c = with(p)
+	var text bytes.Buffer
+	var mu sync.Mutex
+	log := slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return text.Write(b)
+	}), nil))
+	var running sync.WaitGroup
+	ctx := t.Context()
+	running.Go(func() { c.Run(ctx, log) })
+	t.Cleanup(running.Wait)
+	synctest.Wait()
+	return c, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return text.String()
+	}
 }
 
 // writer is a function as an io.Writer.
@@ -206,7 +203,10 @@ func (f writer) Write(b []byte) (int, error) { return f(b) }
 // While the registry is watched an answer counts until it changes, however long
 // that takes, and from then on not at all.
 func TestFollow_AnswersUntilTheyChange(t *testing.T) {
-	follow(t, func(t *testing.T, p *platform, c *Client, logged func() string) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform()
+		c, logged := follow(t, p)
 		require.Contains(t, logged(), "is watched")
 		a, b := External{"n", "k", "a"}, External{"n", "k", "b"}
 		d := &Device{Name: "projects/p/devices/d", Aliases: []*Alias{a.Alias()}, Route: "one"}
@@ -274,7 +274,10 @@ func TestFollow_AnswersUntilTheyChange(t *testing.T) {
 }
 
 func TestFollow_Blueprints(t *testing.T) {
-	follow(t, func(t *testing.T, p *platform, c *Client, _ func() string) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform()
+		c, _ := follow(t, p)
 		const name = "projects/p/blueprints/b"
 		f := func(want string) {
 			t.Helper()
@@ -308,7 +311,10 @@ func TestFollow_Blueprints(t *testing.T) {
 // Without the watch an answer counts for five seconds. One from before counts
 // again once the watch told what changed meanwhile.
 func TestFollow_LostAndResumed(t *testing.T) {
-	follow(t, func(t *testing.T, p *platform, c *Client, logged func() string) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform()
+		c, logged := follow(t, p)
 		d := &Device{Name: deviceName}
 		p.put(d)
 		f := func(questions int) {
@@ -346,7 +352,10 @@ func TestFollow_LostAndResumed(t *testing.T) {
 
 // What was read just before a change was told can be kept by nobody.
 func TestFollow_AReadingUnderWay(t *testing.T) {
-	follow(t, func(t *testing.T, p *platform, c *Client, _ func() string) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform()
+		c, _ := follow(t, p)
 		a := External{"n", "k", "v"}
 		old := &Device{Name: deviceName, Aliases: []*Alias{a.Alias()}, Route: "old"}
 		p.put(old)
@@ -376,7 +385,10 @@ func TestFollow_AReadingUnderWay(t *testing.T) {
 // Another process of the platform can answer with what was before a change that
 // this one told; that does not last.
 func TestFollow_AnAnswerFromBehind(t *testing.T) {
-	follow(t, func(t *testing.T, p *platform, c *Client, _ func() string) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlatform()
+		c, _ := follow(t, p)
 		d := &Device{Name: deviceName}
 		p.tell(t, plain, set(d))
 		_, err := c.Device(t.Context(), deviceName)
@@ -397,12 +409,7 @@ func TestFollow_DeniedIsNoError(t *testing.T) {
 		p := newPlatform()
 		p.refuse = reply(403, `{"code":"permission_denied","message":"no"}`)
 		p.put(&Device{Name: deviceName})
-		c := with(p)
-		var text bytes.Buffer
-		var running sync.WaitGroup
-		ctx := t.Context()
-		running.Go(func() { c.Run(ctx, slog.New(slog.NewTextHandler(&text, nil))) })
-		t.Cleanup(running.Wait)
+		c, logged := follow(t, p)
 		f := func(questions int) {
 			t.Helper()
 			_, err := c.Device(t.Context(), deviceName)
@@ -415,7 +422,7 @@ func TestFollow_DeniedIsNoError(t *testing.T) {
 		f(2)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Equal(t, 1, strings.Count(text.String(), "\n"), text.String())
+		require.Equal(t, 1, strings.Count(logged(), "\n"), logged())
 		require.Less(t, p.opened, 3*120, "it tries less and less often")
 	})
 }

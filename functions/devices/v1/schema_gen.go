@@ -4,7 +4,6 @@ package devicesv1
 
 import (
 	_ "embed"
-
 	protoregistry "google.golang.org/protobuf/reflect/protoregistry"
 	fieldpath "selvedge.dev/sdk/fieldpath"
 	resource "selvedge.dev/sdk/resource"

@@ -153,7 +153,7 @@ func (s *state) checkClaims(b *store.Batch) error {
 				holder, held = s.Claims[t]
 			}
 			if held && holder != w.Name {
-				return refusal{&fault.Error{Op: commitOp, Name: string(holder), Kind: fault.Exists, Reason: "ALREADY_TAKEN"}}
+				return refusal{&fault.Error{Op: commitOp, Name: string(holder), Kind: fault.Exists, Reason: "ALREADY_TAKEN", Err: fmt.Errorf("%s has it, and only one can", holder)}}
 			}
 			taken = put(taken, t, w.Name)
 		}

@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -98,24 +97,18 @@ func start() (string, error) {
 			return "", fmt.Errorf("starting PostgreSQL as another user than root: %w", err)
 		}
 	}
-	in, out, err := os.Pipe()
-	if err != nil {
+	// Nobody writes to it; it is open until the process ends.
+	if _, err := cmd.StdinPipe(); err != nil {
 		return "", err
 	}
-	cmd.Stdin = in
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("starting PostgreSQL: %w", err)
 	}
-	_ = in.Close()
-	held = out // until the process ends
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	dsn := "host=" + dir + " user=postgres dbname=postgres"
 	return dsn, await(dsn, filepath.Join(dir, "log"), ended)
 }
-
-// held is the end of the pipe that keeps the server running.
-var held io.Closer
 
 // binaries is the folder with the programs, those of the newest release.
 func binaries() (string, error) {
