@@ -29,10 +29,10 @@ import (
 
 // settings are the flags.
 type settings struct {
-	program, peer     string
-	objects, rounds   int
-	watchers, changes int
-	duration, limit   time.Duration
+	program, peer, database string
+	objects, rounds         int
+	watchers, changes       int
+	duration, limit         time.Duration
 }
 
 // main runs the benchmark.
@@ -40,6 +40,7 @@ func main() {
 	var s settings
 	flag.StringVar(&s.program, "program", "", "the selvedge program to measure; built from the sources by default")
 	flag.StringVar(&s.peer, "peer", "", "the PocketBase program; built from tests/bench/peer by default, none to leave it out")
+	flag.StringVar(&s.database, "database", "", "connection string of an empty PostgreSQL database, to measure the platform on that too")
 	flag.IntVar(&s.objects, "objects", 1_000_000, "how many objects there are before the load")
 	flag.IntVar(&s.rounds, "rounds", 3, "how often each server is measured")
 	flag.IntVar(&s.watchers, "watchers", 1000, "how many streams the changes go to")
@@ -71,27 +72,15 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 	}
 	var targets []*target
-	start := func(program, name string, f func(context.Context, string, string, int) (*target, func() error, error)) (func() error, error) {
+	for _, x := range s.servers() {
 		begin := time.Now()
-		t, stop, err := f(ctx, program, filepath.Join(dir, name), s.objects)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Printf("%s has %d objects after %v\n", t.name, s.objects, time.Since(begin).Round(time.Second))
-		targets = append(targets, t)
-		return stop, nil
-	}
-	stop, err := start(s.program, "ours", startOurs)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stop() }() // it was measured
-	if s.peer != "none" {
-		stop, err := start(s.peer, "peer", startPeer)
+		t, stop, err := x.start(ctx, x.program, filepath.Join(dir, x.name), s.objects)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = stop() }() // likewise
+		defer func() { _ = stop() }() // it was measured
+		fmt.Printf("%s has %d objects after %v\n", t.name, s.objects, time.Since(begin).Round(time.Second))
+		targets = append(targets, t)
 	}
 	all := map[string]map[string][]figure{}
 	for round := range s.rounds {
@@ -110,6 +99,27 @@ func run(ctx context.Context, s settings) (err error) {
 	}
 	report(s, targets, all)
 	return nil
+}
+
+// starter starts a server on a new folder, with so many objects.
+type starter func(ctx context.Context, program, dir string, objects int) (t *target, stop func() error, err error)
+
+// server is a server that is measured.
+type server struct {
+	name, program string
+	start         starter
+}
+
+// servers are those that are measured, ours first.
+func (s settings) servers() []server {
+	all := []server{{"sqlite", s.program, startOurs}}
+	if s.database != "" {
+		all = append(all, server{"postgres", s.program, startOnPostgres(s.database)})
+	}
+	if s.peer != "none" {
+		all = append(all, server{"peer", s.peer, startPeer})
+	}
+	return all
 }
 
 // buildPeer builds PocketBase.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/plugins"
+	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/tests/process"
 )
@@ -19,30 +21,49 @@ import (
 // seedsAtOnce is how many objects one transaction of the seed makes.
 const seedsAtOnce = 2000
 
-// startOurs runs Selvedge on a new folder that holds so many devices.
+// startOurs runs Selvedge on a new folder with so many devices in SQLite.
 func startOurs(ctx context.Context, program, dir string, objects int) (*target, func() error, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if err := seedOurs(ctx, dir, objects); err != nil {
-		return nil, nil, fmt.Errorf("seeding: %w", err)
-	}
-	p, err := process.Start(ctx, program, dir)
+	driver, err := sqlite.OpenDriver(ctx, filepath.Join(dir, "resources.db"), sqlite.Options{})
 	if err != nil {
 		return nil, nil, err
 	}
-	return ours("Selvedge on SQLite", p.URL, process.AdminKey), func() error { return p.Stop(context.WithoutCancel(ctx)) }, nil
+	if err := errors.Join(seedOurs(ctx, driver, objects), driver.Close()); err != nil {
+		return nil, nil, fmt.Errorf("seeding: %w", err)
+	}
+	return serveOurs(ctx, "Selvedge on SQLite", program, dir)
+}
+
+// startOnPostgres is startOurs with the devices in an empty database of
+// PostgreSQL.
+func startOnPostgres(database string) starter {
+	return func(ctx context.Context, program, dir string, objects int) (*target, func() error, error) {
+		driver, err := postgres.Open(ctx, database, postgres.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := errors.Join(seedOurs(ctx, driver, objects), driver.Close()); err != nil {
+			return nil, nil, fmt.Errorf("seeding: %w", err)
+		}
+		return serveOurs(ctx, "Selvedge on PostgreSQL", program, dir, "--database", database)
+	}
+}
+
+// serveOurs starts the server.
+func serveOurs(ctx context.Context, name, program, dir string, args ...string) (*target, func() error, error) {
+	p, err := process.Start(ctx, program, dir, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ours(name, p.URL, process.AdminKey), func() error { return p.Stop(context.WithoutCancel(ctx)) }, nil
 }
 
 // seedOurs makes the devices by the store that the program has, with all that a
 // write does, so that they and their indexes are those of devices that were
 // created one by one. Only their changes are forgotten.
-func seedOurs(ctx context.Context, dir string, objects int) error {
-	driver, err := sqlite.OpenDriver(ctx, filepath.Join(dir, "resources.db"), sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = driver.Close() }() // the error of the seed counts
+func seedOurs(ctx context.Context, driver store.Driver, objects int) error {
 	types := new(schema.Registry)
 	devicesv1.AddTo(types)
 	where := &resourcev1.MultiRegionPolicy{EnabledRegions: []string{"local"}, DefaultControlRegion: "local"}
