@@ -30,7 +30,7 @@ check: tools ## format, linters, architecture, generated code, go.mod
 	bin/buf lint bin/image.binpb --config infra/proto/buf.yaml
 	@$(MAKE) -s breaking
 	go -C infra/proto/tools test ./...
-	go mod tidy -diff
+	@for d in $$(git ls-files go.mod "*/go.mod" | xargs -n1 dirname); do go -C $$d mod tidy -diff || exit 1; done
 
 generate: tools ## services, Go code and OpenAPI documents from .proto files
 	go generate ./...
