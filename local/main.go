@@ -7,13 +7,22 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"selvedge.dev/local/command"
 )
 
+// minProcs is how many threads run Go code at least. One that waits for the disk
+// counts until the scheduler notices: on two processors, a platform that makes
+// everything durable would leave half of them idle.
+const minProcs = 4
+
 // main runs the command line; SIGINT and SIGTERM end it in good order.
 func main() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(minProcs, runtime.GOMAXPROCS(0)))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := command.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

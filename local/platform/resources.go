@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,7 @@ import (
 	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/sdk/watch"
+	"selvedge.dev/triggers/broker"
 	"selvedge.dev/triggers/filter"
 )
 
@@ -119,7 +121,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 
 // runResources runs what belongs to the store until ctx ends.
 func (p *Platform) runResources(ctx context.Context) error {
-	relay := watch.NewRelay(p.resources.store, p.publishChanges, watch.RelayOptions{Logger: p.log})
+	relay := watch.NewRelay(p.resources.store, p.publishChanges, watch.RelayOptions{Wanted: p.wanted, Logger: p.log})
 	g, ctx := errgroup.WithContext(ctx)
 	for name, run := range map[string]func(context.Context) error{
 		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run,
@@ -137,22 +139,15 @@ func (p *Platform) runResources(ctx context.Context) error {
 	return g.Wait()
 }
 
-// publishChanges publishes the changes of resources that a trigger is for. The
-// others are no loss: who wants them watches.
+// wanted reports whether a trigger is for an event. The changes of resources that
+// none is for are no loss: who wants them watches.
+func (p *Platform) wanted(e event.Event) bool {
+	return slices.ContainsFunc(p.triggers, func(t broker.Trigger) bool { return t.Filter.Filter(&e) != filter.Fail })
+}
+
+// publishChanges publishes the changes of resources.
 func (p *Platform) publishChanges(ctx context.Context, events []event.Event) error {
-	var wanted []event.Event
-	for _, e := range events {
-		for _, t := range p.triggers {
-			if t.Filter.Filter(&e) != filter.Fail {
-				wanted = append(wanted, e)
-				break
-			}
-		}
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	_, err := p.broker.Publish(ctx, wanted)
+	_, err := p.broker.Publish(ctx, events)
 	return err
 }
 

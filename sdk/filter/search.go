@@ -50,8 +50,8 @@ func Phrase(text string) ([]Condition, error) {
 	return all, nil
 }
 
-// words are the words that a search finds an object by: those of its id, of the
-// values of its labels, and of the fields that the options of its type name.
+// words are the words that a search finds an object by: those of its id, and of
+// the fields that the options of its type name.
 // There are none of a type that has no search.
 func words(r *schema.Resource, m protoreflect.Message) []string {
 	if r.Options.GetHidden() || slices.Contains(r.Options.GetWithout(), resourcev1.Method_SEARCH) {

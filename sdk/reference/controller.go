@@ -370,7 +370,8 @@ func (c *Controller) rebuild(ctx context.Context) error {
 	return nil
 }
 
-// followChanges makes tasks of the next changes, and reports whether there were any.
+// followChanges makes tasks of the next changes, and reports whether there may be
+// more.
 func (c *Controller) followChanges(ctx context.Context) (bool, error) {
 	changes, err := c.st.Driver().Changes(ctx, c.after, maxChanges)
 	if fault.KindOf(err) == fault.NotFound {
@@ -385,7 +386,7 @@ func (c *Controller) followChanges(ctx context.Context) (bool, error) {
 		}
 		c.after = ch.Seq
 	}
-	return len(changes) > 0, nil
+	return len(changes) == maxChanges, nil
 }
 
 // react makes tasks of a change.

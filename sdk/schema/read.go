@@ -310,11 +310,15 @@ func readReference(x *Resource, f protoreflect.FieldDescriptor, r Reference) err
 }
 
 // everyIndex are the indexes of every type with metadata. That of owner
-// references is the platform's own: filters may not use it.
+// references is the platform's own: filters may not use it. There is none of
+// what nearly all objects have in common, like their region: it would be
+// written with each of them and find nothing.
 var everyIndex = []string{
-	"metadata.labels", "metadata.tags", "metadata.create_time", "metadata.update_time", "metadata.uid",
-	"metadata.syncing.owning_region", "metadata.syncing.regions", "metadata.delete_time", "metadata.owner_references.name",
+	"metadata.labels", "metadata.tags", "metadata.create_time", "metadata.update_time", "metadata.uid", deleteTime, "metadata.owner_references.name",
 }
+
+// deleteTime is indexed for the few objects that have it.
+const deleteTime = "metadata.delete_time"
 
 // readIndexes reads which paths are indexed.
 func readIndexes(x *Resource) error {
@@ -341,7 +345,8 @@ func readIndexes(x *Resource) error {
 			return fmt.Errorf("%s is secret and cannot be indexed", p)
 		}
 		f := p.Field()
-		x.Indexes = append(x.Indexes, Index{Path: p, Many: p.Many(), Keyed: f.IsMap() && f.MapValue().Kind() == protoreflect.StringKind && !p.Inside()})
+		sparse := slices.ContainsFunc(x.References, func(r Reference) bool { return !r.Required && r.Path.String() == p.String() })
+		x.Indexes = append(x.Indexes, Index{Path: p, Many: p.Many() || sparse || p.String() == deleteTime, Keyed: f.IsMap() && f.MapValue().Kind() == protoreflect.StringKind && !p.Inside()})
 	}
 	for _, u := range x.Options.GetUnique() {
 		p, err := fieldpath.Parse(x.Message.Descriptor(), u.GetPath())
@@ -350,9 +355,6 @@ func readIndexes(x *Resource) error {
 		}
 		i := slices.IndexFunc(x.Indexes, func(y Index) bool { return y.Path.String() == p.String() })
 		x.Indexes[i].Unique, x.Indexes[i].Within = true, u.GetWithin()
-	}
-	if x.Metadata != nil {
-		x.Search = append(x.Search, x.Indexes[0].Path) // of the labels
 	}
 	for _, s := range x.Options.GetSearch() {
 		p, err := fieldpath.Parse(x.Message.Descriptor(), s)

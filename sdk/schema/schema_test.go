@@ -103,7 +103,7 @@ func TestRegistry_ReadsIndexes(t *testing.T) {
 	f("metadata.create_time", false, false, false)
 	f("metadata.tags", true, false, false)
 	f("metadata.labels", true, true, false)
-	f("metadata.syncing.owning_region", false, false, false)
+	f("metadata.delete_time", true, false, false)
 	f("spec.power", false, false, false)
 	f("spec.parts.*.serial", true, false, false)
 	f("spec.friends", true, false, false)

@@ -14,6 +14,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/fieldmask"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
+	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 )
 
@@ -33,6 +34,9 @@ type RelayOptions struct {
 	// watches to be resumed; 0 is 300,000. The platform's own records take
 	// numbers too, about two for each change.
 	Keep int
+	// Wanted is asked with an event that has no data yet whether it is to be
+	// published; nil publishes every event. The data is most of the work.
+	Wanted func(event.Event) bool
 	// Logger is told of state changes; nil discards.
 	Logger *slog.Logger
 }
@@ -67,6 +71,9 @@ func NewRelay(st *store.Store, publish func(context.Context, []event.Event) erro
 		o.Name = "relay"
 	}
 	o.Keep = or(o.Keep, 300_000)
+	if o.Wanted == nil {
+		o.Wanted = func(event.Event) bool { return true }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -140,16 +147,12 @@ func (r *Relay) trim(ctx context.Context, seq store.Seq) error {
 // and one that is refused would hold up all after it.
 const maxData = 768 << 10
 
-// event is the event of a change; false for the platform's own records.
+// event is the event of a change; false for one that is not to be published,
+// like those of the platform's own records.
 func (r *Relay) event(c store.Change) (event.Event, bool, error) {
 	typ, ok := r.st.Types().Type(c.Type)
 	if !ok || typ.Options.GetHidden() {
 		return event.Event{}, false, nil
-	}
-	x := &change{Change: c, types: r.st.Types(), logger: r.o.Logger}
-	before, after := x.objects()
-	data := &resourcev1.ChangeEvent{
-		Type: c.Type, Name: string(c.Name), Reason: c.Reason, Principal: c.Info.Principal, RequestId: c.Info.RequestID,
 	}
 	word := Updated
 	switch {
@@ -158,12 +161,45 @@ func (r *Relay) event(c store.Change) (event.Event, bool, error) {
 	case c.After == nil:
 		word = Deleted
 	}
+	e := event.New()
+	e.SetID(r.origin + "-" + strconv.FormatInt(int64(c.Seq), 10))
+	e.SetType(string(typ.Message.Descriptor().FullName()) + word)
+	e.SetSource(event.Source(typ.Service.Domain))
+	e.SetSubject(string(c.Name))
+	e.SetTime(c.Time)
+	e.SetDataContentType(dataType)
+	if p := c.Name.Project(); p != "" {
+		e.SetExtension(event.Project, p)
+	}
+	if !r.o.Wanted(e) {
+		return event.Event{}, false, nil
+	}
+	body, err := r.data(c, typ)
+	if err == nil {
+		err = e.SetData(dataType, body)
+	}
+	if err != nil {
+		return event.Event{}, false, &fault.Error{Op: "watch.Relay", Name: string(c.Name), Kind: fault.Internal, Err: fmt.Errorf("encoding a change: %w", err)}
+	}
+	return e, true, nil
+}
+
+// dataType is the type of the data of an event.
+const dataType = "application/json"
+
+// data is the data of the event of a change.
+func (r *Relay) data(c store.Change, typ *schema.Resource) ([]byte, error) {
+	x := &change{Change: c, types: r.st.Types(), logger: r.o.Logger}
+	before, after := x.objects()
+	data := &resourcev1.ChangeEvent{
+		Type: c.Type, Name: string(c.Name), Reason: c.Reason, Principal: c.Info.Principal, RequestId: c.Info.RequestID,
+	}
 	var err error
 	if data.Before, err = text(before); err != nil {
-		return event.Event{}, false, err
+		return nil, err
 	}
 	if data.After, err = text(after); err != nil {
-		return event.Event{}, false, err
+		return nil, err
 	}
 	for _, p := range fieldmask.Diff(cmp.Or(before, typ.New()), cmp.Or(after, typ.New())).Paths() {
 		data.Paths = append(data.Paths, p.String())
@@ -173,22 +209,7 @@ func (r *Relay) event(c store.Change) (event.Event, bool, error) {
 		data.Before, data.After = "", ""
 		body, err = protojson.Marshal(data)
 	}
-	if err != nil {
-		return event.Event{}, false, fmt.Errorf("encoding a change: %w", err)
-	}
-	e := event.New()
-	e.SetID(r.origin + "-" + strconv.FormatInt(int64(c.Seq), 10))
-	e.SetType(string(typ.Message.Descriptor().FullName()) + word)
-	e.SetSource(event.Source(typ.Service.Domain))
-	e.SetSubject(string(c.Name))
-	e.SetTime(c.Time)
-	if p := c.Name.Project(); p != "" {
-		e.SetExtension(event.Project, p)
-	}
-	if err := e.SetData("application/json", body); err != nil {
-		return event.Event{}, false, &fault.Error{Op: "watch.Relay", Name: string(c.Name), Kind: fault.Internal, Err: err}
-	}
-	return e, true, nil
+	return body, err
 }
 
 // text is an object as JSON, "" for none.

@@ -353,7 +353,8 @@ type ResourceOptions struct {
 	Index []string `protobuf:"bytes,1,rep,name=index,proto3" json:"index,omitempty"`
 	// Fields whose every item belongs to one resource at a time.
 	Unique []*Unique `protobuf:"bytes,2,rep,name=unique,proto3" json:"unique,omitempty"`
-	// Paths of texts that a search for words looks in, besides name and labels.
+	// Paths of texts that a search for words looks in, besides the id:
+	// "display_name", "metadata.labels" for the values of labels.
 	Search []string `protobuf:"bytes,3,rep,name=search,proto3" json:"search,omitempty"`
 	// A deleted resource stays, DELETING, until everything that depended on it
 	// is gone. Otherwise it does only while there is such work to be done.

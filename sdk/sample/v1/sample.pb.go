@@ -917,14 +917,14 @@ const file_sdk_sample_v1_sample_proto_rawDesc = "" +
 	"\x05price\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05price:w\xeaAM\n" +
 	"\x19sample.selvedge.dev/Model\x12!projects/{project}/models/{model}*\x06models2\x05model\x92\xc9\x19#\n" +
 	"\fdisplay_name\n" +
-	"\x05price\x1a\fdisplay_name\"\x85\x04\n" +
+	"\x05price\x1a\fdisplay_name\"\x97\x04\n" +
 	"\x05Robot\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12:\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1e.selvedge.resource.v1.MetadataR\bmetadata\x12+\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x121\n" +
 	"\x04spec\x18\x04 \x01(\v2\x1d.selvedge.sample.v1.RobotSpecR\x04spec\x12<\n" +
-	"\x05state\x18\x05 \x01(\v2\x1e.selvedge.sample.v1.RobotStateB\x06\x92\xc9\x19\x02\b\x02R\x05state:\x88\x02\xeaA\x81\x01\n" +
-	"\x19sample.selvedge.dev/Robot\x12!projects/{project}/robots/{robot}\x122projects/{project}/regions/{region}/robots/{robot}*\x06robots2\x05robot\x92\xc9\x19\x7f\n" +
+	"\x05state\x18\x05 \x01(\v2\x1e.selvedge.sample.v1.RobotStateB\x06\x92\xc9\x19\x02\b\x02R\x05state:\x9a\x02\xeaA\x81\x01\n" +
+	"\x19sample.selvedge.dev/Robot\x12!projects/{project}/robots/{robot}\x122projects/{project}/regions/{region}/robots/{robot}*\x06robots2\x05robot\x92\xc9\x19\x90\x01\n" +
 	"\n" +
 	"spec.power\n" +
 	"\n" +
@@ -932,7 +932,7 @@ const file_sdk_sample_v1_sample_proto_rawDesc = "" +
 	"\x11spec.parts.serial\n" +
 	"\vstate.phase\n" +
 	"\rstate.battery\x12\x17\n" +
-	"\fspec.aliases\x12\aproject\x1a\fdisplay_name\x1a\x0fspec.parts.note\"\xc1\a\n" +
+	"\fspec.aliases\x12\aproject\x1a\x0fmetadata.labels\x1a\fdisplay_name\x1a\x0fspec.parts.note\"\xc1\a\n" +
 	"\tRobotSpec\x12:\n" +
 	"\x05model\x18\x01 \x01(\tB$\xfaA\x1b\n" +
 	"\x19sample.selvedge.dev/Model\x92\xc9\x19\x02\x10\x01R\x05model\x12<\n" +

@@ -283,6 +283,9 @@ func (r reader) Symbols(ctx context.Context) (map[sqlstore.Symbol]int64, error) 
 
 // Changes implements [store.Driver].
 func (d *Driver) Changes(ctx context.Context, after store.Seq, limit int) (changes []store.Change, err error) {
+	if recent := d.commits.Changes(ctx, after, limit); len(recent) > 0 {
+		return recent, nil
+	}
 	err = d.read(ctx, "postgres.Changes", func(conn *pgx.Conn) (bool, error) {
 		changes, err = d.changes(ctx, conn, after, limit)
 		return false, err
@@ -349,6 +352,7 @@ const trimmedAtOnce = 10_000
 // Trim implements [store.Driver]. The row of head is locked at the end of each
 // transaction only.
 func (d *Driver) Trim(ctx context.Context, through store.Seq) error {
+	d.commits.Forget(through)
 	for n := int64(trimmedAtOnce); n == trimmedAtOnce; {
 		err := d.read(ctx, "postgres.Trim", func(conn *pgx.Conn) (_ bool, err error) {
 			n, err = trimSome(ctx, conn, through)

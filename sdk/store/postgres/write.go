@@ -173,6 +173,9 @@ func (b *backend) Intern(ctx context.Context, missing []sqlstore.Symbol) (map[sq
 	return all, b.lost(err)
 }
 
+// Sync implements [sqlstore.Backend]: what the server committed is durable.
+func (*backend) Sync() error { return nil }
+
 // Settle implements [sqlstore.Backend]. Who has the lock knows that the broken
 // connection has it no more.
 func (b *backend) Settle(ctx context.Context, id string) (done bool, err error) {

@@ -3,9 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -41,6 +43,9 @@ const (
 	writerCache = 16 << 20
 	// readerCache is that of each connection that reads; the system caches too.
 	readerCache = 4 << 20
+	// keptReaders is how many connections are kept at least: to open one and to
+	// prepare its statements costs more than a read.
+	keptReaders = 16
 	// checkpointPages is after how many pages the log is copied into the file.
 	// A page that is written often until then is copied once: with 16,000 and
 	// not 1,000, the default, a commit costs half. It is 64 MiB on the disk.
@@ -58,6 +63,9 @@ type Driver struct {
 	signal  *sqlstore.Signal
 	commits *sqlstore.Committer
 	writer  *conn
+	// log is the file that commits are written to. The writer does not wait for
+	// the disk; who waits for a commit does, with all others who do.
+	log     *os.File
 	readers *sqlstore.Pool[*conn]
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
@@ -83,8 +91,7 @@ func OpenDriver(ctx context.Context, path string, o Options) (*Driver, error) {
 	if err := d.lib.RegisterDeterministicScalarFunction("first_term", 3, firstTerm); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	// As many readers are kept as run at once; the others are for who waits.
-	d.readers = sqlstore.NewPool(o.Readers, 2*runtime.GOMAXPROCS(0),
+	d.readers = sqlstore.NewPool(o.Readers, max(keptReaders, 2*runtime.GOMAXPROCS(0)),
 		func(context.Context) (*conn, error) { return d.open(readerCache) },
 		func(c *conn) { _ = c.close() }) // it has read only
 	var err error
@@ -93,6 +100,10 @@ func OpenDriver(ctx context.Context, path string, o Options) (*Driver, error) {
 	}
 	head, err := d.create(ctx)
 	if err != nil {
+		_ = d.writer.close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := d.openLog(); err != nil {
 		_ = d.writer.close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -123,6 +134,18 @@ func (d *Driver) open(cache int) (*conn, error) {
 	return newConn(raw, d.o.Few), nil
 }
 
+// openLog opens the file of the log, which is there from the first commit on
+// until the last connection is closed. SQLite holds no locks on it. With the
+// setting NORMAL it syncs the log and the file whenever it copies from one to
+// the other, so that neither is ever damaged, but not at a commit.
+func (d *Driver) openLog() error {
+	var err error
+	if d.log, err = os.OpenFile(d.path+"-wal", os.O_RDWR, 0); err != nil {
+		return err
+	}
+	return d.writer.exec("PRAGMA synchronous = NORMAL")
+}
+
 // firstTerm is the SQL function of [sqlstore.FirstTerm].
 func firstTerm(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 	packed, _ := args[0].([]byte)
@@ -143,7 +166,7 @@ func (d *Driver) Close() error {
 	d.signal.Close()
 	d.commits.Close()
 	d.wait.Wait()
-	if err := d.writer.close(); err != nil {
+	if err := errors.Join(d.writer.close(), d.log.Close()); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}
 	return nil

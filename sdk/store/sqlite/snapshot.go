@@ -46,6 +46,10 @@ func (d *Driver) begin(ctx context.Context, op string) (*snapshot, sqlstore.Head
 		_ = s.Close() // the reading's error is the one to report
 		return nil, sqlstore.Head{}, err
 	}
+	if err := d.commits.Durable(ctx, head.Seq); err != nil {
+		_ = s.Close() // likewise
+		return nil, sqlstore.Head{}, err
+	}
 	return s, head, nil
 }
 
@@ -147,6 +151,9 @@ func (s *snapshot) ended(err error) error {
 // Changes implements [store.Driver].
 func (d *Driver) Changes(ctx context.Context, after store.Seq, limit int) (_ []store.Change, err error) {
 	const op = "sqlite.Changes"
+	if recent := d.commits.Changes(ctx, after, limit); len(recent) > 0 {
+		return recent, nil
+	}
 	s, head, err := d.begin(ctx, op)
 	if err != nil {
 		return nil, err
@@ -192,6 +199,7 @@ var errUnknownKind = errors.New("BUG: the type of a change is not known")
 
 // Trim implements [store.Driver].
 func (d *Driver) Trim(ctx context.Context, through store.Seq) error {
+	d.commits.Forget(through)
 	for more := true; more; {
 		if err := d.commits.Do(ctx, func(context.Context) (err error) {
 			more, err = d.trimSome(through)

@@ -184,6 +184,9 @@ func (b backend) Intern(ctx context.Context, missing []sqlstore.Symbol) (all map
 // outcome.
 func (backend) Settle(context.Context, string) (bool, error) { return false, nil }
 
+// Sync implements [sqlstore.Backend].
+func (b backend) Sync() error { return b.d.log.Sync() }
+
 // Begin implements [sqlstore.Backend].
 func (b backend) Begin(_ context.Context, k *sqlstore.Keys) (sqlstore.Tx, sqlstore.Found, error) {
 	c := b.d.writer

@@ -16,14 +16,14 @@ const commitOp = "store.Commit"
 
 // keys are what has to be known to check these batches, in the order of the
 // tables.
-func keys(group []*request, syms *Symbols) *Keys {
+func keys(requests []*request, syms *Symbols) *Keys {
 	objects, claims, counters := map[Key]bool{}, map[string]bool{}, map[string]bool{}
 	object := func(typ string, name resource.Name) {
 		if kind, ok := syms.Kind(typ); ok {
 			objects[Key{kind, name}] = true
 		}
 	}
-	for _, r := range group {
+	for _, r := range requests {
 		for _, e := range r.batch.Expect {
 			object(e.Type, e.Name)
 		}

@@ -55,6 +55,9 @@ type Backend interface {
 	// first of was committed. After it, the group will not be committed anymore
 	// if it was not.
 	Settle(ctx context.Context, id string) (bool, error)
+	// Sync makes durable whatever was committed before it. It alone is called by
+	// another goroutine, while the next transaction is done.
+	Sync() error
 }
 
 // Tx is a transaction of a [Backend].
@@ -97,12 +100,15 @@ type Committer struct {
 	queue   chan *request
 	// jobs are done between groups.
 	jobs chan func(context.Context)
+	disk *disk
 	// closing ends when it is to end, ended is closed when it has.
 	closing context.Context
 	stop    context.CancelFunc
 	ended   chan struct{}
 	// last is how many batches the last group had.
 	last int
+	// recent are the last changes.
+	recent recent
 }
 
 // NewCommitter makes a committer and starts its goroutine, which ends with
@@ -111,10 +117,25 @@ func NewCommitter(b Backend, syms *Symbols, signal *Signal, log *slog.Logger) *C
 	c := &Committer{
 		backend: b, syms: syms, signal: signal, log: log,
 		queue: make(chan *request, maxWaiting), jobs: make(chan func(context.Context)), ended: make(chan struct{}),
+		disk: newDisk(b.Sync),
 	}
 	c.closing, c.stop = context.WithCancel(context.Background())
+	go func() {
+		defer close(c.ended)
+		c.disk.run(log, c.answer)
+	}()
 	go c.run()
 	return c
+}
+
+// Durable waits until what was committed up to that head, which was read from
+// the database, is on the disk. Who reads must call it before anybody sees what
+// was read: else a power cut takes back what somebody acted on.
+func (c *Committer) Durable(ctx context.Context, head store.Seq) error {
+	if c.closing.Err() != nil {
+		return Closed(commitOp)
+	}
+	return c.disk.await(ctx, head)
 }
 
 // Close ends the committer. What is being committed is finished, what waits is
@@ -131,6 +152,9 @@ func (c *Committer) Commit(ctx context.Context, b *store.Batch) (store.Seq, erro
 	}
 	if c.closing.Err() != nil {
 		return 0, Closed(commitOp)
+	}
+	if err := c.disk.broken(); err != nil {
+		return 0, err
 	}
 	r := &request{batch: b, size: size(b), done: make(chan struct{})}
 	select {
@@ -162,6 +186,18 @@ func (c *Committer) Commit(ctx context.Context, b *store.Batch) (store.Seq, erro
 	}
 	return r.seq, nil
 }
+
+// Changes are the changes after that Seq, as many as are known without asking
+// the database; none if it must be asked.
+func (c *Committer) Changes(ctx context.Context, after store.Seq, limit int) []store.Change {
+	if ctx.Err() != nil || c.closing.Err() != nil {
+		return nil
+	}
+	return c.recent.read(after, limit)
+}
+
+// Forget forgets the changes up to that Seq, which are about to be trimmed.
+func (c *Committer) Forget(through store.Seq) { c.recent.trim(through) }
 
 // Do has the committer's goroutine call f between two groups, and waits for it.
 func (c *Committer) Do(ctx context.Context, f func(context.Context) error) error {
@@ -212,7 +248,7 @@ func size(b *store.Batch) int {
 
 // run is the loop of the committer.
 func (c *Committer) run() {
-	defer close(c.ended)
+	defer close(c.disk.groups)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	// A database that does not answer does not keep us from ending.
@@ -255,18 +291,31 @@ func (c *Committer) gather(r *request) []*request {
 	}
 }
 
-// commit commits a group and answers it. If the group cannot be committed, its
-// batches are, one by one: it may be only one of them that cannot.
-func (c *Committer) commit(ctx context.Context, group []*request) {
-	err := c.try(ctx, group)
-	if err != nil && len(group) > 1 && fault.KindOf(err) != fault.Unavailable {
-		c.log.Warn("group of commits failed", slog.Int("batches", len(group)), slog.Any("error", err))
-		for _, r := range group {
+// commit commits a group and has it answered. If the group cannot be committed,
+// its batches are, one by one: it may be only one of them that cannot.
+func (c *Committer) commit(ctx context.Context, requests []*request) {
+	g, err := c.try(ctx, requests)
+	if err != nil && len(requests) > 1 && fault.KindOf(err) != fault.Unavailable {
+		c.log.Warn("group of commits failed", slog.Int("batches", len(requests)), slog.Any("error", err))
+		for _, r := range requests {
 			c.commit(ctx, []*request{r})
 		}
 		return
 	}
-	for _, r := range group {
+	if g.requests = requests; err != nil {
+		c.answer(g, err)
+		return
+	}
+	c.disk.groups <- g
+}
+
+// answer answers a group.
+func (c *Committer) answer(g group, err error) {
+	if err == nil {
+		c.recent.add(g.before, g.changes)
+		c.signal.Set(g.head.Change)
+	}
+	for _, r := range g.requests {
 		if err != nil {
 			r.err = err
 		}
@@ -276,28 +325,27 @@ func (c *Committer) commit(ctx context.Context, group []*request) {
 
 // try commits a group, again if the database asks for it or if it was not done
 // when the connection was lost.
-func (c *Committer) try(ctx context.Context, group []*request) error {
+func (c *Committer) try(ctx context.Context, requests []*request) (group, error) {
 	for n := 1; ; n++ {
-		id := group[0].batch.ID
-		err := c.transaction(ctx, group)
+		id := requests[0].batch.ID
+		g, err := c.transaction(ctx, requests)
 		if errors.Is(err, ErrUnknown) {
 			c.log.Warn("outcome of commit unknown", slog.String("batch", id), slog.Any("error", err))
 			done, lost := c.settle(ctx, id)
 			switch {
 			case lost != nil:
-				return &fault.Error{Op: commitOp, Kind: fault.Unavailable, Reason: "OUTCOME_UNKNOWN", Err: fmt.Errorf("%w: %w", err, lost)}
+				return group{}, &fault.Error{Op: commitOp, Kind: fault.Unavailable, Reason: "OUTCOME_UNKNOWN", Err: fmt.Errorf("%w: %w", err, lost)}
 			case done:
-				c.signal.Set(group[len(group)-1].seq)
-				return nil
+				return g, nil
 			}
 		}
 		if !errors.Is(err, ErrAgain) && !errors.Is(err, ErrUnknown) || n == maxTries {
-			return asFault(err)
+			return g, asFault(err)
 		}
 		select {
 		case <-time.After(rand.N(time.Duration(n) * 20 * time.Millisecond)):
 		case <-ctx.Done():
-			return Closed(commitOp)
+			return group{}, Closed(commitOp)
 		}
 	}
 }
@@ -328,25 +376,26 @@ func (c *Committer) settle(ctx context.Context, id string) (bool, error) {
 }
 
 // transaction does a group in one transaction. The requests know their outcomes
-// if it is nil.
-func (c *Committer) transaction(ctx context.Context, group []*request) error {
+// if it is nil, and if it is not known whether it was done.
+func (c *Committer) transaction(ctx context.Context, requests []*request) (group, error) {
 	var need []Symbol
-	for _, r := range group {
+	for _, r := range requests {
 		need = append(need, written(r.batch)...)
 	}
 	if missing := c.syms.Missing(need); len(missing) > 0 {
 		found, err := c.backend.Intern(ctx, missing)
 		if err != nil {
-			return fmt.Errorf("numbering symbols: %w", err)
+			return group{}, fmt.Errorf("numbering symbols: %w", err)
 		}
 		c.syms.Add(found)
 	}
-	tx, found, err := c.backend.Begin(ctx, keys(group, c.syms))
+	tx, found, err := c.backend.Begin(ctx, keys(requests, c.syms))
 	if err != nil {
-		return fmt.Errorf("beginning: %w", err)
+		return group{}, fmt.Errorf("beginning: %w", err)
 	}
 	s := newState(found, c.syms)
-	for _, r := range group {
+	g := group{before: found.Head.Change}
+	for _, r := range requests {
 		r.err, r.seq, r.versions = s.check(ctx, tx, r.batch), s.Head.Change, nil
 		var no refusal
 		switch {
@@ -356,16 +405,16 @@ func (c *Committer) transaction(ctx context.Context, group []*request) error {
 			r.err = no.error
 		default:
 			tx.Rollback()
-			return r.err
+			return group{}, r.err
 		}
 	}
+	g.head, g.changes = s.Head, s.made
 	if !s.dirty {
 		tx.Rollback()
-		return nil
+		return g, nil
 	}
-	if err := tx.Commit(ctx, s.take(), s.Head, group[0].batch.ID); err != nil {
-		return fmt.Errorf("writing: %w", err)
+	if err := tx.Commit(ctx, s.take(), s.Head, requests[0].batch.ID); err != nil {
+		return g, fmt.Errorf("writing: %w", err)
 	}
-	c.signal.Set(s.Head.Change)
-	return nil
+	return g, nil
 }

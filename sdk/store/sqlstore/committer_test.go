@@ -22,6 +22,9 @@ type fake struct {
 	// commit is called with the names of each group.
 	commit func(names []string) error
 	settle func() (bool, error)
+	// sync is called when commits are to be durable; nil does nothing.
+	sync func() error
+	head Head
 }
 
 // Intern implements [Backend].
@@ -33,9 +36,17 @@ func (f *fake) Intern(_ context.Context, missing []Symbol) (map[Symbol]int64, er
 	return all, nil
 }
 
+// Sync implements [Backend].
+func (f *fake) Sync() error {
+	if f.sync == nil {
+		return nil
+	}
+	return f.sync()
+}
+
 // Begin implements [Backend].
 func (f *fake) Begin(context.Context, *Keys) (Tx, Found, error) {
-	return fakeTx{f: f}, Found{Objects: map[Key]*Object{}, Claims: map[string]resource.Name{}, Counters: map[string]int64{}}, nil
+	return fakeTx{f: f}, Found{Head: f.head, Objects: map[Key]*Object{}, Claims: map[string]resource.Name{}, Counters: map[string]int64{}}, nil
 }
 
 // Settle implements [Backend].
@@ -54,12 +65,16 @@ func (fakeTx) Write(context.Context, *Rows) error { return nil }
 func (fakeTx) Rollback() {}
 
 // Commit implements [Tx].
-func (t fakeTx) Commit(_ context.Context, r *Rows, _ Head, _ string) error {
+func (t fakeTx) Commit(_ context.Context, r *Rows, h Head, _ string) error {
 	var names []string
 	for _, o := range r.Objects {
 		names = append(names, string(o.Name))
 	}
-	return t.f.commit(names)
+	err := t.f.commit(names)
+	if err == nil {
+		t.f.head = h
+	}
+	return err
 }
 
 // committer is a committer of a fake.
@@ -227,4 +242,110 @@ func TestCommitter_OneByOne(t *testing.T) {
 	f("refused", errors.New("constraint"), 1+1+3, fault.Internal)
 	f("away", Unavailable("x", errors.New("away")), 1+1, fault.Unavailable)
 	f("again", fmt.Errorf("%w", ErrAgain), 1+maxTries+1+maxTries+1, fault.Internal)
+}
+
+// A commit is answered when it is on the disk, and the next one is done
+// meanwhile. What was committed when the disk is asked needs no other asking.
+func TestCommitter_AnswersWhenDurable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk, syncs := make(chan struct{}), 0
+		var done []string
+		c := committer(t, &fake{
+			commit: func(names []string) error {
+				done = append(done, names...)
+				return nil
+			},
+			sync: func() error {
+				syncs++
+				<-disk
+				return nil
+			},
+		})
+		var mu sync.Mutex
+		var answered []string
+		var all sync.WaitGroup
+		for _, name := range []string{"a", "b", "c"} {
+			all.Go(func() {
+				require.NoError(t, create(t.Context(), c, name))
+				mu.Lock()
+				defer mu.Unlock()
+				answered = append(answered, name)
+			})
+			synctest.Wait()
+		}
+		require.Equal(t, []string{"a", "b", "c"}, done)
+		require.Empty(t, answered)
+		require.Empty(t, c.Changes(t.Context(), 0, 10), "nobody is told of what a power cut takes back")
+		read := make(chan error)
+		go func() { read <- c.Durable(t.Context(), 1) }()
+		synctest.Wait()
+		disk <- struct{}{}
+		require.NoError(t, <-read)
+		synctest.Wait()
+		require.Equal(t, []string{"a"}, answered)
+		require.Len(t, c.Changes(t.Context(), 0, 10), 1)
+		disk <- struct{}{}
+		all.Wait()
+		require.Equal(t, 2, syncs, "one for a, one for b and c")
+		require.Len(t, c.Changes(t.Context(), 1, 10), 2)
+		require.NoError(t, c.Durable(t.Context(), 3))
+		require.Equal(t, 2, syncs)
+	})
+}
+
+// Once the disk failed nobody knows what is on it: nothing is acknowledged and
+// nothing is read any more.
+func TestCommitter_DiskFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		syncs, commits := 0, 0
+		c := committer(t, &fake{
+			commit: func([]string) error {
+				commits++
+				return nil
+			},
+			sync: func() error {
+				if syncs++; syncs == 2 {
+					return errors.New("input/output error")
+				}
+				return nil
+			},
+		})
+		require.NoError(t, create(t.Context(), c, "a"))
+		for range 2 {
+			err := create(t.Context(), c, "b")
+			require.Equal(t, "OUTCOME_UNKNOWN", fault.ReasonOf(err))
+			require.ErrorContains(t, err, "input/output error")
+		}
+		require.Equal(t, fault.Unavailable, fault.KindOf(c.Durable(t.Context(), 2)))
+		require.Equal(t, []int{2, 2}, []int{syncs, commits}, "it is not tried again")
+		require.Empty(t, c.Changes(t.Context(), 1, 10))
+	})
+}
+
+// What is on its way to the disk when the committer is closed is answered, and
+// nobody waits for one that ended.
+func TestCommitter_CloseWhileSyncing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disk := make(chan struct{})
+		c := committer(t, &fake{
+			commit: func([]string) error { return nil },
+			sync: func() error {
+				<-disk
+				return nil
+			},
+		})
+		made := make(chan error)
+		go func() { made <- create(t.Context(), c, "a") }()
+		synctest.Wait()
+		go c.Close()
+		synctest.Wait()
+		close(disk)
+		require.NoError(t, <-made)
+		synctest.Wait()
+		require.Equal(t, fault.Unavailable, fault.KindOf(c.Durable(t.Context(), 1)))
+		require.Equal(t, fault.Unavailable, fault.KindOf(c.disk.await(t.Context(), 2)))
+	})
 }

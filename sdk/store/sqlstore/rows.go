@@ -118,6 +118,8 @@ type state struct {
 	claims   map[string]bool
 	counters map[string]bool
 	changes  []ChangeRow
+	// made are all changes of the group.
+	made []store.Change
 	// dirty is whether anything was done at all.
 	dirty bool
 }
@@ -162,10 +164,28 @@ func (s *state) do(b *store.Batch) ([]store.Seq, store.Seq) {
 			s.counters[key], s.dirty = true, true
 		}
 	}
-	if n := len(s.changes); n > 0 {
-		s.changes[n-1].Last = true
-	}
+	s.end()
 	return versions, s.Head.Change
+}
+
+// end notes the changes of a batch, which is done.
+func (s *state) end() {
+	n := len(s.changes)
+	if n == 0 || s.changes[n-1].Last {
+		return
+	}
+	s.changes[n-1].Last = true
+	first := n - 1
+	for first > 0 && !s.changes[first-1].Last {
+		first--
+	}
+	for _, c := range s.changes[first:] {
+		typ, _ := s.syms.Type(c.Kind)
+		s.made = append(s.made, store.Change{
+			Seq: c.Seq, Time: c.Time, Last: c.Last, Type: typ, Name: c.Name,
+			Before: c.Before, After: c.After, BeforeVersion: c.BeforeVersion, Reason: c.Reason, Info: c.Info,
+		})
+	}
 }
 
 // write does one write, but for its claims.

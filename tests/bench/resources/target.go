@@ -111,10 +111,10 @@ func ours(name, address, key string) *target {
 
 // peer is PocketBase, with a record of a collection as the object. Its rules
 // let everybody in, which is its fastest way.
-func peer(address, token string) *target {
+func peer(name, address string) *target {
 	const collection = "/api/collections/robots/records"
 	return &target{
-		name: "PocketBase", url: address, token: token, http: newClient(),
+		name: name, url: address, http: newClient(),
 		create: func(id string) (string, string, any) {
 			return http.MethodPost, collection, map[string]any{
 				"id": id, "display_name": "Robot " + id, "route": "writer", "color": "blue", "site": "north",
