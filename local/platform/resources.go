@@ -98,6 +98,9 @@ func (p *Platform) openResources(ctx context.Context) error {
 		Plugins: append(plugins.Standard(plugins.Options{Policies: r.policies}), references),
 		Cached:  cachedResources, Written: index.Written, Logger: p.log,
 	})
+	if err := r.store.Reindex(ctx); err != nil {
+		return err
+	}
 	pages, err := service.NewPages(nil)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func Phrase(text string) ([]Condition, error) {
 // the fields that the options of its type name.
 // There are none of a type that has no search.
 func words(r *schema.Resource, m protoreflect.Message) []string {
-	if r.Options.GetHidden() || slices.Contains(r.Options.GetWithout(), resourcev1.Method_SEARCH) {
+	if !Searchable(r) {
 		return nil
 	}
 	found := split(nil, string(r.NameOf(m.Interface()).ID()))
@@ -68,6 +68,11 @@ func words(r *schema.Resource, m protoreflect.Message) []string {
 		})
 	}
 	return found
+}
+
+// Searchable is whether a search finds objects of a type.
+func Searchable(r *schema.Resource) bool {
+	return !r.Options.GetHidden() && !slices.Contains(r.Options.GetWithout(), resourcev1.Method_SEARCH)
 }
 
 // split appends the words of a text, up to the bound.

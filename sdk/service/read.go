@@ -82,7 +82,7 @@ func (s *Service) batchGet(ctx context.Context, c *call) (proto.Message, error) 
 		case flag(c.req, c.m.allowMissing):
 			missing.Append(protoreflect.ValueOfString(string(names[i])))
 		default:
-			return nil, notFound("service.BatchGet", c.m.Resource, names[i])
+			return nil, atField(fmt.Sprintf("names[%d]", i), notFound("service.BatchGet", c.m.Resource, names[i]))
 		}
 	}
 	return out.Interface(), nil

@@ -122,7 +122,7 @@ func TestBatchGet(t *testing.T) {
 	f(req("", false, b, a), "b a", "")
 	f(req("projects/p", false, a, a), "a a", "")
 	f(req("projects/-", true, a, none, b), "a b", none)
-	e := w.fails(fault.NotFound, "NOT_FOUND", "name", batchGetRobot, req("", false, a, none))
+	e := w.fails(fault.NotFound, "NOT_FOUND", "names[1]", batchGetRobot, req("", false, a, none))
 	require.Equal(t, none, e.Name)
 	w.fails(fault.Invalid, "INVALID_FIELD", "names", batchGetRobot, req(""+"", false))
 	w.fails(fault.Invalid, "INVALID_FIELD", "names", batchGetRobot, req("", false, make([]string, 1001)...))

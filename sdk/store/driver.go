@@ -168,6 +168,10 @@ type Write struct {
 	// Quiet writes are no changes: they appear in no feed. Their objects are
 	// the platform's own records. Their versions are 0 < Version all the same.
 	Quiet bool
+	// Reindex writes leave their objects as they are, with their versions, and
+	// are no changes. Before and After are the same, and Add are all entries
+	// that the object has from now on, whatever it had.
+	Reindex bool
 	// Reason is why the platform did it, "" when somebody asked for it.
 	Reason string
 }

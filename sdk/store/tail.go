@@ -133,7 +133,7 @@ func (s *Store) cursors() *schema.Resource {
 // cursorName is the name of a cursor.
 func cursorName(name string) resource.Name { return resource.Name("cursors/" + name) }
 
-// position is how far the reader of that name is.
+// position is how far the reader of that name is. A new one is noted.
 func (s *Store) position(ctx context.Context, name string) (at Seq, err error) {
 	err = s.Run(ctx, Consistent, func(ctx context.Context) error {
 		m, err := s.Get(ctx, s.cursors(), cursorName(name))
@@ -148,7 +148,10 @@ func (s *Store) position(ctx context.Context, name string) (at Seq, err error) {
 	if err != nil || at > 0 {
 		return at, err
 	}
-	return s.oldest(ctx, 0)
+	if at, err = s.oldest(ctx, 0); err != nil {
+		return 0, err
+	}
+	return at, s.setPosition(ctx, name, at) // from now on nothing after it is trimmed
 }
 
 // setPosition keeps how far the reader of that name is.

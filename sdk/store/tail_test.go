@@ -127,10 +127,34 @@ func TestTail_KeepsItsPositionNowAndThen(t *testing.T) {
 		through, err := w.Trim(w.ctx, 1<<40)
 		require.NoError(t, err)
 		require.Equal(t, last, through)
-		require.Equal(t, 3, kept)
+		require.Equal(t, 4, kept, "when it began, and each second")
 		cancel()
 		require.NoError(t, <-done)
-		require.Equal(t, 3, kept, "nothing is new")
+		require.Equal(t, 4, kept, "nothing is new")
+	})
+}
+
+// What a new reader has not seen is kept for it from its beginning on, also as
+// long as it can handle nothing.
+func TestTail_NothingIsTrimmedBeforeItsFirstChange(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error)
+		go func() {
+			done <- w.Tail(ctx, "test", func(context.Context, []store.Change) error { return errors.New("not now") })
+		}()
+		synctest.Wait()
+		w.save(machine(string(robot("r")), 1, "red"))
+		synctest.Wait()
+		through, err := w.Trim(w.ctx, 1<<40)
+		require.NoError(t, err)
+		changes, err := w.Driver().Changes(w.ctx, through, 10)
+		require.NoError(t, err)
+		require.Len(t, changes, 1)
+		cancel()
+		require.NoError(t, <-done)
 	})
 }
 

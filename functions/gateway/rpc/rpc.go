@@ -104,7 +104,7 @@ func New(o Options) (*Handler, error) {
 			if d, ok := m.Desc.Parent().(protoreflect.ServiceDescriptor); ok && !seen[d] {
 				seen[d] = true
 				names = append(names, string(d.FullName()))
-				services = append(services, vanguard.NewServiceWithSchema(d, byPath(procedures, nil),
+				services = append(services, vanguard.NewServiceWithSchema(d, byPath(procedures, http.NotFoundHandler()),
 					vanguard.WithTargetCodecs(vanguard.CodecProto),
 					vanguard.WithMaxMessageBufferBytes(uint32(h.options.MaxMessage))))
 			}

@@ -357,6 +357,62 @@ func (x *Identity) GetUid() string {
 	return ""
 }
 
+// IndexLayout is by what the objects of a type were indexed. When the type has
+// other indexes now, they have to be indexed again.
+type IndexLayout struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id is that of the type, with "." for "/".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The indexes, one to a line.
+	Layout        string `protobuf:"bytes,2,opt,name=layout,proto3" json:"layout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexLayout) Reset() {
+	*x = IndexLayout{}
+	mi := &file_sdk_resource_v1_records_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexLayout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexLayout) ProtoMessage() {}
+
+func (x *IndexLayout) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_resource_v1_records_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexLayout.ProtoReflect.Descriptor instead.
+func (*IndexLayout) Descriptor() ([]byte, []int) {
+	return file_sdk_resource_v1_records_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *IndexLayout) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IndexLayout) GetLayout() string {
+	if x != nil {
+		return x.Layout
+	}
+	return ""
+}
+
 var File_sdk_resource_v1_records_proto protoreflect.FileDescriptor
 
 const file_sdk_resource_v1_records_proto_rawDesc = "" +
@@ -399,7 +455,11 @@ const file_sdk_resource_v1_records_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid:W\xeaAL\n" +
 	"\x1drecords.selvedge.dev/Identity\x12\x15identities/{identity}*\n" +
-	"identities2\bidentity\x92\xc9\x19\x04(\x018\x01BC\x92\xc9\x19\x16\n" +
+	"identities2\bidentity\x92\xc9\x19\x04(\x018\x01\"\xa0\x01\n" +
+	"\vIndexLayout\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06layout\x18\x02 \x01(\tR\x06layout:e\xeaAZ\n" +
+	" records.selvedge.dev/IndexLayout\x12\x1bindexLayouts/{index_layout}*\findexLayouts2\vindexLayout\x92\xc9\x19\x04(\x018\x01BC\x92\xc9\x19\x16\n" +
 	"\x14records.selvedge.devZ'selvedge.dev/sdk/resource/v1;resourcev1b\x06proto3"
 
 var (
@@ -414,19 +474,20 @@ func file_sdk_resource_v1_records_proto_rawDescGZIP() []byte {
 	return file_sdk_resource_v1_records_proto_rawDescData
 }
 
-var file_sdk_resource_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sdk_resource_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_sdk_resource_v1_records_proto_goTypes = []any{
 	(*BackReference)(nil),         // 0: selvedge.resource.v1.BackReference
 	(*Request)(nil),               // 1: selvedge.resource.v1.Request
 	(*Cursor)(nil),                // 2: selvedge.resource.v1.Cursor
 	(*Identity)(nil),              // 3: selvedge.resource.v1.Identity
-	(OnDelete)(0),                 // 4: selvedge.resource.v1.OnDelete
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*IndexLayout)(nil),           // 4: selvedge.resource.v1.IndexLayout
+	(OnDelete)(0),                 // 5: selvedge.resource.v1.OnDelete
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_sdk_resource_v1_records_proto_depIdxs = []int32{
-	4, // 0: selvedge.resource.v1.BackReference.on_delete:type_name -> selvedge.resource.v1.OnDelete
-	5, // 1: selvedge.resource.v1.BackReference.establish_time:type_name -> google.protobuf.Timestamp
-	5, // 2: selvedge.resource.v1.Request.expire_time:type_name -> google.protobuf.Timestamp
+	5, // 0: selvedge.resource.v1.BackReference.on_delete:type_name -> selvedge.resource.v1.OnDelete
+	6, // 1: selvedge.resource.v1.BackReference.establish_time:type_name -> google.protobuf.Timestamp
+	6, // 2: selvedge.resource.v1.Request.expire_time:type_name -> google.protobuf.Timestamp
 	3, // [3:3] is the sub-list for method output_type
 	3, // [3:3] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
@@ -446,7 +507,7 @@ func file_sdk_resource_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sdk_resource_v1_records_proto_rawDesc), len(file_sdk_resource_v1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -408,6 +408,9 @@ func (c *Committer) transaction(ctx context.Context, requests []*request) (group
 			return group{}, r.err
 		}
 	}
+	if s.dirty && s.Head.Seq == found.Head.Seq {
+		s.Head.Seq++ // what is not durable yet is known by it
+	}
 	g.head, g.changes = s.Head, s.made
 	if !s.dirty {
 		tx.Rollback()

@@ -147,8 +147,7 @@ func (s *state) do(b *store.Batch) ([]store.Seq, store.Seq) {
 	for _, quiet := range []bool{false, true} {
 		for i := range b.Writes {
 			if w := &b.Writes[i]; w.Quiet == quiet {
-				s.write(b, w)
-				versions[i] = s.Head.Seq
+				versions[i] = s.write(b, w)
 			}
 		}
 	}
@@ -182,22 +181,29 @@ func (s *state) end() {
 	for _, c := range s.changes[first:] {
 		typ, _ := s.syms.Type(c.Kind)
 		s.made = append(s.made, store.Change{
-			Seq: c.Seq, Time: c.Time, Last: c.Last, Type: typ, Name: c.Name,
+			Seq: c.Seq, Time: c.Time.Round(0).UTC(), Last: c.Last, Type: typ, Name: c.Name,
 			Before: c.Before, After: c.After, BeforeVersion: c.BeforeVersion, Reason: c.Reason, Info: c.Info,
 		})
 	}
 }
 
-// write does one write, but for its claims.
-func (s *state) write(b *store.Batch, w *store.Write) {
+// write does one write, but for its claims, and returns its version.
+func (s *state) write(b *store.Batch, w *store.Write) store.Seq {
 	kind, _ := s.syms.Kind(w.Type)
 	key := Key{kind, w.Name}
-	s.Head.Seq++
 	s.objects[key], s.dirty = true, true
 	var terms [][]byte
-	if was := s.Objects[key]; was != nil {
+	was := s.Objects[key]
+	if was != nil {
 		terms = was.Terms
 	}
+	if w.Reindex {
+		next := s.edited(w, nil)
+		s.setTerms(w.Name, terms, next)
+		s.Objects[key] = &Object{UID: was.UID, Version: was.Version, Deleting: was.Deleting, Terms: next, Body: present(w.After.Body)}
+		return was.Version
+	}
+	s.Head.Seq++
 	if w.After == nil {
 		s.setTerms(w.Name, terms, nil)
 		delete(s.Objects, key)
@@ -207,7 +213,7 @@ func (s *state) write(b *store.Batch, w *store.Write) {
 		s.Objects[key] = &Object{UID: w.After.UID, Version: s.Head.Seq, Deleting: w.After.Deleting, Terms: next, Body: present(w.After.Body)}
 	}
 	if w.Quiet {
-		return
+		return s.Head.Seq
 	}
 	c := ChangeRow{Seq: s.Head.Seq, Time: b.Time, Kind: kind, Name: w.Name, Reason: w.Reason, Info: b.Info}
 	if w.Before != nil {
@@ -217,6 +223,7 @@ func (s *state) write(b *store.Batch, w *store.Write) {
 		c.After = present(w.After.Body)
 	}
 	s.changes, s.Head.Change = append(s.changes, c), c.Seq
+	return c.Seq
 }
 
 // present is a body that is not nil, which would be no object.

@@ -172,6 +172,8 @@ func checkWrite(op string, w *store.Write) error {
 		return Invalid(op, name, "BATCH_INVALID", "an object has a type")
 	case w.Before == nil && w.After == nil:
 		return Invalid(op, name, "BATCH_INVALID", "a write has an object before it or after it")
+	case w.Reindex && (w.Before == nil || w.After == nil):
+		return Invalid(op, name, "BATCH_INVALID", "only an object that is there can be indexed again")
 	case w.After != nil && len(w.After.Body) > MaxBody:
 		return tooLarge(op, name, "an object has at most %d bytes, not %d", MaxBody, len(w.After.Body))
 	case len(w.Reason) > MaxText:

@@ -191,6 +191,45 @@ func testCounts(t *testing.T, k *kit) {
 	require.Len(t, k.counters(""), 4)
 }
 
+// testReindex gives objects other entries.
+func testReindex(t *testing.T, k *kit) {
+	a := k.commit(put(nil, "a", "1", entry("old", "", "x"), entry("both", "", "y")))[0]
+	other := k.create("b", "2")
+	again := func(before *store.Record, add ...filter.Entry) store.Write {
+		after := *before
+		return store.Write{Type: thing, Name: before.Name, Before: before, After: &after, Reindex: true, Add: add}
+	}
+	found := func(index, value string) (names []string) {
+		k.view(func(s store.Snapshot, _ store.Seq) {
+			for _, rec := range k.scan(s, store.Scan{Type: thing, Where: []filter.Condition{in(index, "", value)}}) {
+				names = append(names, string(rec.Name))
+			}
+		})
+		return names
+	}
+	w := again(a, entry("both", "", "z"), entry("new", "", "x"))
+	w.Claim = []store.Claim{{Index: "new", Value: []byte("x")}}
+	is := k.commit(w)[0]
+	require.Equal(t, a.Version, is.Version, "it is the same object")
+	require.Equal(t, a, k.get("a"))
+	require.Equal(t, other.Version, k.last(), "it is no change")
+	require.Len(t, k.changes(0), 2)
+	require.Empty(t, found("old", "x"))
+	require.Empty(t, found("both", "y"))
+	require.Equal(t, []string{"a"}, found("both", "z"))
+	require.Equal(t, []string{"a"}, found("new", "x"))
+	w = again(other)
+	w.Claim = []store.Claim{{Index: "new", Value: []byte("x")}}
+	k.refused(batch(w), fault.Exists, "ALREADY_TAKEN", "a")
+
+	next := k.commit(put(a, "a", "3"))[0]
+	require.Greater(t, next.Version, a.Version)
+	require.Equal(t, []string{"a"}, found("new", "x"))
+	k.refused(batch(again(a)), fault.Conflict, "VERSION_CHANGED", "a")
+	_, err := k.Commit(k.ctx, batch(store.Write{Type: thing, Name: "c", After: &store.Record{}, Reindex: true}))
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+}
+
 // testQuiet makes writes that nobody is told of.
 func testQuiet(t *testing.T, k *kit) {
 	quiet := func(w store.Write) store.Write {

@@ -69,6 +69,9 @@ func seedOurs(ctx context.Context, driver store.Driver, objects int) error {
 	where := &resourcev1.MultiRegionPolicy{EnabledRegions: []string{"local"}, DefaultControlRegion: "local"}
 	st := store.New(driver, types, store.Options{Plugins: plugins.Standard(plugins.Options{})})
 	ctx = policy.With(ctx, where)
+	if err := st.Reindex(ctx); err != nil { // of nothing: the program need not
+		return err
+	}
 	for from := 0; from < objects; from += seedsAtOnce {
 		err := st.Run(ctx, store.Transaction, func(ctx context.Context) error {
 			for i := from; i < min(from+seedsAtOnce, objects); i++ {
