@@ -63,9 +63,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$f"); do \
 			go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$f")" || exit 1; done; done
 
-bench: build ## throughput, latency, memory and start of the platform here
+bench: build ## throughput, latency, memory and start of the platform here; DATABASE='host=… dbname=…' adds PostgreSQL
 	go run ./tests/bench -program bin/selvedge
-	go run ./tests/bench/resources -program bin/selvedge
+	go run ./tests/bench/resources -program bin/selvedge -database '$(DATABASE)'
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)

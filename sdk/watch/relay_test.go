@@ -113,6 +113,28 @@ func TestRelay_Events(t *testing.T) {
 	})
 }
 
+// TestRelay_Wanted shows that what nobody wants is passed by, which is asked
+// before the data is made.
+func TestRelay_Wanted(t *testing.T) {
+	t.Parallel()
+	each(t, watch.HubOptions{}, func(w *world) {
+		b := new(broker)
+		asked := 0
+		defer w.relay(b, watch.RelayOptions{Wanted: func(e event.Event) bool {
+			asked++
+			require.Empty(w.t, e.Data())
+			require.Equal(w.t, "application/json", e.DataContentType())
+			return strings.HasSuffix(e.Type(), watch.Deleted)
+		}})()
+		w.save(robot("a", "1", 1), robot("b", "1", 1))
+		w.remove("a")
+		later(time.Minute)
+		require.Equal(w.t, 3, asked)
+		require.Len(w.t, b.events, 1)
+		require.Equal(w.t, name("a"), b.events[0].Subject())
+	})
+}
+
 // TestRelay_LargeObjects shows that what is too large for an event is left out of
 // it.
 func TestRelay_LargeObjects(t *testing.T) {
