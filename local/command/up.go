@@ -64,6 +64,7 @@ even if the process is killed.`,
 	f.StringVar(&c.Region, "region", "local", "the region that this platform is")
 	f.StringArrayVar(&peers, "peer", nil, "REGION=URL of the platform of another region; once for each")
 	f.StringArrayVar(&peerKeys, "peer-key-file", nil, "REGION=FILE with an administrator's key there; once for each --peer")
+	f.StringArrayVar(&c.RenewPeers, "renew-peer", nil, "REGION of a --peer that has another database since, on purpose; what it had is gone")
 	f.DurationVar(&c.OwnerTimeout, "owner-timeout", 5*time.Minute, "how long the owner of a resource may be missing before it is gone")
 	f.DurationVar(&c.OwnerRecheck, "owner-recheck", time.Hour, "how often owners in other regions are asked for without a reason to")
 	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")

@@ -59,7 +59,10 @@ func (p *Platform) openPeers(own string) (*peering.Client, error) {
 		}
 		platforms[region] = peering.Platform{URL: peer.URL, Key: string(key)}
 	}
-	return peering.NewClient(peering.Options{Platforms: platforms, Logger: p.log}), nil
+	met := func(ctx context.Context, region, identity string) (string, error) {
+		return p.resources.store.Met(ctx, region, identity)
+	}
+	return peering.NewClient(peering.Options{Platforms: platforms, Met: met, Logger: p.log}), nil
 }
 
 // regions are the region of this platform and those of its peers, in order.

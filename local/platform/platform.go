@@ -49,6 +49,9 @@ type Config struct {
 	// Peers are the platforms of other regions, by region. What is here may
 	// refer to what is there.
 	Peers map[string]Peer
+	// RenewPeers are the regions whose platforms have another database than
+	// before, on purpose. Any other that has is not believed.
+	RenewPeers []string
 	// OwnerTimeout is how long the owner of a resource may be missing before
 	// the resource no longer has it; 0 is 5 minutes.
 	OwnerTimeout time.Duration

@@ -101,13 +101,18 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := r.store.Reindex(ctx); err != nil {
 		return err
 	}
+	for _, region := range p.config.RenewPeers {
+		if err := r.store.Forget(ctx, region); err != nil {
+			return err
+		}
+	}
 	pages, err := service.NewPages(nil)
 	if err != nil {
 		return err
 	}
 	r.hub = watch.NewHub(r.store, watch.HubOptions{Pages: pages, Logger: p.log})
 	r.control = references.Control(r.store)
-	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Authorize: service.Allow})
+	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: service.Allow})
 	r.options = service.Options{
 		Authorize: p.authorize, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
 		Visible: func(ctx context.Context, permission string, name resource.Name) bool {

@@ -86,8 +86,9 @@ func (r *Relay) Run(ctx context.Context) error { return r.st.Tail(ctx, r.o.Name,
 // handle publishes changes.
 func (r *Relay) handle(ctx context.Context, changes []store.Change) error {
 	if r.origin == "" {
-		if err := r.identify(ctx); err != nil {
-			return fmt.Errorf("reading the store's identity: %w", err)
+		var err error
+		if r.origin, err = r.st.Identity(ctx); err != nil {
+			return err
 		}
 	}
 	var events []event.Event
@@ -110,26 +111,6 @@ func (r *Relay) handle(ctx context.Context, changes []store.Change) error {
 		r.o.Logger.LogAttrs(ctx, slog.LevelWarn, "changes are not trimmed", slog.Any("error", err))
 	}
 	return nil
-}
-
-// identify reads what identifies the store, and makes it the first time.
-func (r *Relay) identify(ctx context.Context) error {
-	const name = "identities/store"
-	typ, _ := r.st.Types().Type("records.selvedge.dev/Identity")
-	return r.st.Run(ctx, store.Transaction, func(ctx context.Context) error {
-		m, err := r.st.Get(ctx, typ, name)
-		if fault.KindOf(err) == fault.NotFound {
-			r.origin = r.st.NewUID()
-			return r.st.Save(ctx, &resourcev1.Identity{Name: name, Uid: r.origin}, store.SaveOptions{Create: true})
-		}
-		if err != nil {
-			return err
-		}
-		if id, ok := m.(*resourcev1.Identity); ok {
-			r.origin = id.GetUid()
-		}
-		return nil
-	})
 }
 
 // trim forgets the changes that nobody needs, now and then.

@@ -44,6 +44,11 @@ type Platform struct {
 type Options struct {
 	// Platforms are those that are known, by region.
 	Platforms map[string]Platform
+	// Met is the identity that the store of a region had when it was met first,
+	// which is that of the answer if this is the first one: [store.Store.Met].
+	// A region whose store is another since is not believed: one that was
+	// emptied would say of every owner that it is gone.
+	Met func(ctx context.Context, region, identity string) (string, error)
 	// HTTP makes the requests; nil is one that follows no redirects.
 	HTTP *http.Client
 	// Timeout bounds each call; 0 is 10 seconds. Nobody is kept waiting by a
@@ -77,6 +82,8 @@ type Client struct {
 	// not asked again: for as long as that call took, if it took long. So a
 	// region that is silent costs its callers half of their time at most.
 	away map[string]time.Time
+	// met are the identities of the stores that answered.
+	met map[string]string
 }
 
 var _ reference.Peers = (*Client)(nil)
@@ -95,7 +102,7 @@ func NewClient(o Options) *Client {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{o: o, methods: map[protoreflect.FullName]*schema.Method{}, away: map[string]time.Time{}}
+	c := &Client{o: o, methods: map[protoreflect.FullName]*schema.Method{}, away: map[string]time.Time{}, met: map[string]string{}}
 	for _, m := range referencev1.AddTo(new(schema.Registry)).Methods {
 		c.methods[m.Desc.Input().FullName()] = m
 	}
@@ -190,8 +197,31 @@ func call[R response](ctx context.Context, c *Client, to reference.Address, req 
 	if by := addressOf(r.GetAuthority()); !ok || by != to {
 		return none, c.silence(to, "WRONG_STORE", fmt.Errorf("the answer is by %s", by))
 	}
+	if err := c.recognize(ctx, to.Region, r.GetAuthority().GetStore()); err != nil {
+		return none, c.silence(to, "ANOTHER_STORE", err)
+	}
 	c.answered(to.Region)
 	return r, nil
+}
+
+// recognize checks that the store of a region is the one that it always was.
+func (c *Client) recognize(ctx context.Context, region, identity string) error {
+	c.mu.Lock()
+	known := c.met[region]
+	c.mu.Unlock()
+	if known == "" && identity != "" {
+		var err error
+		if known, err = c.o.Met(ctx, region, identity); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.met[region] = known
+		c.mu.Unlock()
+	}
+	if identity == "" || identity != known {
+		return errors.New("its database is not the one that it had before; if it is meant to have another, start this platform once with --renew-peer " + region)
+	}
+	return nil
 }
 
 // failed is the error of a call that failed. That a reference cannot be is what

@@ -211,7 +211,7 @@ func TestClient_OnlyTheStoreItselfAnswers(t *testing.T) {
 	slow := make(chan struct{})
 	hung := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-slow }))
 	t.Cleanup(func() { close(slow) })
-	f("PEER_UNREACHABLE", peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{"us": {URL: hung}}, Timeout: 50 * time.Millisecond}))
+	f("PEER_UNREACHABLE", peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{"us": {URL: hung}}, Met: met, Timeout: 50 * time.Millisecond}))
 }
 
 // silent answers nothing, and counts who waits for it.

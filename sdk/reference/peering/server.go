@@ -24,6 +24,8 @@ type ServerOptions struct {
 	Types *schema.Registry
 	// Answers are those of the store: its [reference.Controller].
 	Answers reference.Peers
+	// Identity is what tells the store from all others: [store.Store.Identity].
+	Identity func(ctx context.Context) (string, error)
 	// Authorize is nil if the principal of ctx has the permission on a name,
 	// here always "": what belongs to no project. A nil Authorize denies
 	// everything.
@@ -75,7 +77,11 @@ func (s *Server) has(service string) bool {
 
 // answer answers a request that is for this store.
 func (s *Server) answer(ctx context.Context, to reference.Address, req proto.Message) (proto.Message, error) {
-	by := &referencev1.Address{Service: to.Service, Region: s.o.Region}
+	identity, err := s.o.Identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	by := &referencev1.Address{Service: to.Service, Region: s.o.Region, Store: identity}
 	switch q := req.(type) {
 	case *referencev1.EstablishRequest:
 		targets := each(q.GetTargets(), targetOf)

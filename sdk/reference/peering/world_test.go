@@ -89,14 +89,22 @@ func serve(t *testing.T, h http.Handler) string {
 
 // server is a Server for what answers, in a region.
 func server(region string, answers reference.Peers) *peering.Server {
+	return serverOf(region, answers, func(context.Context) (string, error) { return "the store of " + region, nil })
+}
+
+// serverOf is a Server of a store with that identity.
+func serverOf(region string, answers reference.Peers, identity func(context.Context) (string, error)) *peering.Server {
 	types := &schema.Registry{}
 	samplev1.AddTo(types)
-	return peering.NewServer(peering.ServerOptions{Region: region, Types: types, Answers: answers, Authorize: allow})
+	return peering.NewServer(peering.ServerOptions{Region: region, Types: types, Answers: answers, Authorize: allow, Identity: identity})
 }
+
+// met takes everybody for who he says he is.
+func met(_ context.Context, _, identity string) (string, error) { return identity, nil }
 
 // clientOf is a Client that knows one region.
 func clientOf(region, url, key string) *peering.Client {
-	return peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{region: {URL: url, Key: key}}, Timeout: time.Minute})
+	return peering.NewClient(peering.Options{Platforms: map[string]peering.Platform{region: {URL: url, Key: key}}, Met: met, Timeout: time.Minute})
 }
 
 // clock is a clock that stands still until it is moved.
@@ -133,7 +141,14 @@ type world struct {
 	t      *testing.T
 	clock  *clock
 	eu, us *site
+	// open opens a new store of a region, and puts it behind its door.
+	open func(region string) *site
+	// restart has the client of a region's platform be a new one.
+	restart func(region string)
 }
+
+// client is how a site asks others.
+type client struct{ reference.Peers }
 
 // door is what is in front of a platform: it can answer in its place.
 type door struct {
@@ -151,6 +166,13 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h = shut
 	}
 	h.ServeHTTP(w, r)
+}
+
+// set puts a platform behind the door.
+func (d *door) set(next http.Handler) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next = next
 }
 
 // close makes the door answer by itself; nil opens it again.
@@ -171,27 +193,33 @@ func newWorld(t *testing.T, local *reference.Local) *world {
 		doors[region] = &door{}
 		platforms[region] = peering.Platform{URL: serve(t, doors[region]), Key: "admin"}
 	}
-	var peers reference.Peers = peering.NewClient(peering.Options{Platforms: platforms})
-	if local != nil {
-		peers = local
+	clients := map[string]*client{"eu": {local}, "us": {local}}
+	w.restart = func(region string) {
+		clients[region].Peers = peering.NewClient(peering.Options{Platforms: platforms, Met: func(ctx context.Context, of, identity string) (string, error) {
+			return map[string]*site{"eu": w.eu, "us": w.us}[region].st.Met(ctx, of, identity)
+		}})
 	}
-	open := func(region string) *site {
+	if local == nil {
+		w.restart("eu")
+		w.restart("us")
+	}
+	w.open = func(region string) *site {
 		d, err := sqlite.OpenDriver(t.Context(), filepath.Join(t.TempDir(), "db"), sqlite.Options{})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, d.Close()) })
 		types := &schema.Registry{}
 		samplev1.AddTo(types)
-		refs := reference.New(reference.Options{Peers: peers, Region: region, Now: w.clock.now})
+		refs := reference.New(reference.Options{Peers: clients[region], Region: region, Now: w.clock.now})
 		s := &site{t: t, region: region, door: doors[region]}
 		s.st = store.New(d, types, store.Options{Plugins: []store.Plugin{plugins.Meta{}, refs}, Now: w.clock.now})
 		s.ctl = refs.Control(s.st)
-		s.door.next = handler(server(region, s.ctl))
+		s.door.set(handler(serverOf(region, s.ctl, s.st.Identity)))
 		if local != nil {
 			local.Join(in(region), s.ctl)
 		}
 		return s
 	}
-	w.eu, w.us = open("eu"), open("us")
+	w.eu, w.us = w.open("eu"), w.open("us")
 	return w
 }
 

@@ -27,9 +27,12 @@ const (
 
 // Address is a store: a service in a region.
 type Address struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Region  string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	// In an answer: the random text that identifies the database. One that was
+	// emptied, or is another, has another.
+	Store         string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +77,13 @@ func (x *Address) GetService() string {
 func (x *Address) GetRegion() string {
 	if x != nil {
 		return x.Region
+	}
+	return ""
+}
+
+func (x *Address) GetStore() string {
+	if x != nil {
+		return x.Store
 	}
 	return ""
 }
@@ -1135,10 +1145,11 @@ var File_sdk_reference_v1_peers_proto protoreflect.FileDescriptor
 
 const file_sdk_reference_v1_peers_proto_rawDesc = "" +
 	"\n" +
-	"\x1csdk/reference/v1/peers.proto\x12\x15selvedge.reference.v1\x1a\x1dsdk/resource/v1/options.proto\";\n" +
+	"\x1csdk/reference/v1/peers.proto\x12\x15selvedge.reference.v1\x1a\x1dsdk/resource/v1/options.proto\"Q\n" +
 	"\aAddress\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
-	"\x06region\x18\x02 \x01(\tR\x06region\"E\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x14\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"E\n" +
 	"\x03Ref\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +

@@ -302,10 +302,11 @@ func (x *Cursor) GetOrigin() string {
 	return ""
 }
 
-// Identity tells one store from all others. It is made once.
+// Identity tells one store from all others. That of the store itself is made
+// once; those of other regions are noted when they are first met.
 type Identity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id is "store".
+	// The id is "store", or "region-" and a region.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A random text. The ids of the events that changes are begin with it.
 	Uid           string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
