@@ -59,6 +59,11 @@ func (p *Platform) openPeers(own string) (*peering.Client, error) {
 		}
 		platforms[region] = peering.Platform{URL: peer.URL, Key: string(key)}
 	}
+	for _, region := range p.config.RenewPeers {
+		if _, ok := platforms[region]; !ok {
+			return nil, fmt.Errorf("the peer %q is to be renewed, but there is none", region)
+		}
+	}
 	met := func(ctx context.Context, region, identity string) (string, error) {
 		return p.resources.store.Met(ctx, region, identity)
 	}

@@ -47,6 +47,9 @@ func TestPeers_Configured(t *testing.T) {
 	f("us", Peer{"https://us.example.com", filepath.Join(dir, "none")}, "no such file")
 	f("us", Peer{"https://us.example.com", empty}, "has no key")
 	f("us", Peer{"https://us.example.com", two}, "more than one")
+	p := &Platform{config: Config{RenewPeers: []string{"mars"}}}
+	_, err := p.openPeers("eu")
+	require.ErrorContains(t, err, `the peer "mars" is to be renewed`)
 
 	for url, warned := range map[string]bool{
 		"https://us.example.com": false, "http://127.0.0.1:8080": false, "http://localhost:8080": false, "http://us.example.com": true, "http://10.0.0.1": true,
