@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	devicesv1 "selvedge.dev/functions/devices/v1"
+	"selvedge.dev/sdk/store/storetest/pgtest"
 	"selvedge.dev/tests/process"
 )
 
@@ -93,6 +94,18 @@ func heard(w *tape, f fleet, last string, told map[string]int) {
 // crash was told of every device exactly once. SPEC 1.F 39
 func TestCrash_AnsweredCreatesAreThereAndWereTold(t *testing.T) {
 	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		crashUnderCreates(t)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		crashUnderCreates(t, "--database", pgtest.Database(t, pgtest.DSN(t)))
+	})
+}
+
+// crashUnderCreates is that test of a platform with these flags.
+func crashUnderCreates(t *testing.T, args ...string) {
 	data := t.TempDir()
 	told, token := map[string]int{}, ""
 	var f fleet
@@ -110,7 +123,7 @@ func TestCrash_AnsweredCreatesAreThereAndWereTold(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	for run := range makerRuns {
-		p := start(t, data)
+		p := start(t, data, args...)
 		catchUp(p, fmt.Sprint("run", run))
 		var wg sync.WaitGroup
 		var answers atomic.Int64
@@ -127,7 +140,7 @@ func TestCrash_AnsweredCreatesAreThereAndWereTold(t *testing.T) {
 		require.NoError(t, errors.Join(errs...))
 	}
 
-	p := start(t, data)
+	p := start(t, data, args...)
 	catchUp(p, "end")
 	there := map[string]*devicesv1.Device{}
 	for req := (&devicesv1.ListDevicesRequest{Parent: f.parent, PageSize: 100}); ; {
@@ -162,4 +175,36 @@ func TestCrash_AnsweredCreatesAreThereAndWereTold(t *testing.T) {
 	}
 	require.NotEmpty(t, holders)
 	stop(t, p)
+}
+
+// TestDatabase_OfTwoPlatforms runs two processes on one database: what one does
+// the other has, and tells those who watch there.
+func TestDatabase_OfTwoPlatforms(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t, pgtest.DSN(t))
+	of := func() (fleet, *process.Platform) {
+		p := start(t, t.TempDir(), "--database", database)
+		return fleet{t: t, ctx: bounded(t), door: dialGRPC(t, p.URL, adminKey, nil), parent: "projects/p"}, p
+	}
+	a, first := of()
+	b, second := of()
+	watched := b.tape(&devicesv1.WatchDevicesRequest{})
+	told := map[string]int{}
+	for i := range 20 {
+		id := fmt.Sprint("d", i)
+		a.create(id, &devicesv1.Device{Aliases: []*devicesv1.Alias{own(id)}})
+		got := new(devicesv1.Device)
+		b.do("DeviceService/GetDevice", &devicesv1.GetDeviceRequest{Name: "projects/p/devices/" + id}, got)
+		heard(watched, b, id, told)
+	}
+	require.Len(t, told, 20)
+	err := b.door.call(b.ctx, "DeviceService/CreateDevice", &devicesv1.CreateDeviceRequest{
+		Parent: b.parent, DeviceId: "thief", Device: &devicesv1.Device{Aliases: []*devicesv1.Alias{own("d7")}},
+	}, new(devicesv1.Device))
+	var r *refusal
+	require.ErrorAs(t, err, &r)
+	require.Equal(t, codes.AlreadyExists, r.code)
+	stop(t, first)
+	b.create("last", &devicesv1.Device{})
+	stop(t, second)
 }

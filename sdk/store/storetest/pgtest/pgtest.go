@@ -42,6 +42,27 @@ func DSN(t testing.TB) string {
 	return dsn
 }
 
+// Database is the data source name of a database that nobody else uses. When the
+// test ends, it is dropped.
+func Database(t testing.TB, dsn string) string {
+	t.Helper()
+	name := "test_" + strings.ToLower(rand.Text())
+	do := func(statement string) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, dsn)
+		require.NoError(t, err)
+		_, err = conn.Exec(ctx, statement)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(ctx))
+	}
+	do("CREATE DATABASE " + name)
+	t.Cleanup(func() { do("DROP DATABASE IF EXISTS " + name + " WITH (FORCE)") })
+	config, err := pgx.ParseConfig(dsn)
+	require.NoError(t, err)
+	return fmt.Sprintf("host=%s port=%d user=%s password='%s' dbname=%s", config.Host, config.Port, config.User, config.Password, name)
+}
+
 // Schema is the name of a schema that nobody else uses. When the test ends, it
 // is dropped.
 func Schema(t testing.TB, dsn string) string {
