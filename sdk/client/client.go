@@ -43,31 +43,56 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 		}
 		body = bytes.NewReader(b)
 	}
+	resp, err := c.send(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // the answer was read as far as it is wanted
+	return read(op, resp, out)
+}
+
+// Open makes a GET request and returns the body of the answer as it comes, of
+// any length, which the caller must close. Errors are those of Call; one that
+// comes later is that of Read.
+func (c *Client) Open(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		defer func() { _ = resp.Body.Close() }()
+		return nil, read("GET "+path, resp, nil)
+	}
+	return resp.Body, nil
+}
+
+// send makes a request.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	op := method + " " + path
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)
 	if err != nil {
-		return &fault.Error{Op: op, Kind: fault.Invalid, Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Err: err}
 	}
 	req.URL.RawQuery = query.Encode()
-	if in != nil {
+	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Key)
 	}
-	return c.do(op, req, out)
-}
-
-// do sends req and decodes the answer into out, unless nil.
-func (c *Client) do(op string, req *http.Request, out any) error {
 	h := c.HTTP
 	if h == nil {
 		h = http.DefaultClient
 	}
 	resp, err := h.Do(req)
 	if err != nil {
-		return &fault.Error{Op: op, Kind: fault.Unavailable, Reason: "NO_ANSWER", Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Reason: "NO_ANSWER", Err: err}
 	}
-	defer func() { _ = resp.Body.Close() }() // the answer was read as far as it is wanted
+	return resp, nil
+}
+
+// read decodes an answer into out, unless nil.
+func read(op string, resp *http.Response, out any) error {
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return &fault.Error{Op: op, Kind: fault.Unavailable, Reason: "ANSWER_CUT_SHORT", Err: err}

@@ -119,7 +119,10 @@ func Parse(op string, status int, body []byte) *Error {
 	}
 	e := &Error{Op: op, Kind: ofWord(p.Error.Status, status), Err: errors.New(p.Error.Message)}
 	for _, d := range p.Error.Details {
-		e.Reason, e.Name, e.Field = d.Reason, d.Metadata["name"], d.Metadata["field"]
+		if d.Reason != "" { // a google.rpc.ErrorInfo; others may follow
+			e.Reason, e.Name, e.Field = d.Reason, d.Metadata["name"], d.Metadata["field"]
+			break
+		}
 	}
 	return e
 }

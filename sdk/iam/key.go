@@ -3,6 +3,7 @@ package iam
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"encoding/base64"
 	"strings"
 )
 
@@ -71,12 +72,26 @@ func isBase32(s string) bool {
 // maxHeader bounds the credentials that are looked at.
 const maxHeader = 1024
 
-// bearer is the key of an Authorization header of the scheme Bearer (RFC 6750).
+// bearer is the key of an Authorization header: of the scheme Bearer (RFC 6750)
+// or, for clients that know no other way, the password of the scheme Basic (RFC
+// 7617), whose user counts for nothing, or of Token, as InfluxDB's clients have
+// it.
 func bearer(authorization string) (key string, ok bool) {
 	scheme, key, ok := strings.Cut(authorization, " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || len(key) > maxHeader {
+	if !ok || len(key) > maxHeader {
 		return "", false
 	}
 	key = strings.Trim(key, " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token"):
+	case strings.EqualFold(scheme, "Basic"):
+		pair, err := base64.StdEncoding.DecodeString(key)
+		if err != nil {
+			return "", false
+		}
+		_, key, _ = strings.Cut(string(pair), ":")
+	default:
+		return "", false
+	}
 	return key, key != ""
 }

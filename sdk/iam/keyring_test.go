@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"sync"
@@ -30,7 +31,10 @@ func TestKeyring_AuthenticatesWhatItMade(t *testing.T) {
 		k, store, key, r := made(t, name)
 		want := principal(t, name)
 		want.KeyID = r.ID
-		for _, header := range []string{"Bearer " + key, "bearer  " + key + " "} {
+		for _, header := range []string{
+			"Bearer " + key, "bearer  " + key + " ", "Token " + key,
+			"Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:"+key)),
+		} {
 			got, err := k.Authenticate(t.Context(), header)
 			require.NoError(t, err)
 			require.Equal(t, want, got)
