@@ -55,6 +55,9 @@ type Descriptor struct {
 	ValueType ValueType
 	// Unit is a UCUM unit, "" when unknown.
 	Unit string
+	// Details is what people are told of the metric; nil when it was made by
+	// its first point and nobody said more.
+	Details *Details
 }
 
 // Label is one name and value.
@@ -148,6 +151,10 @@ type Selection struct {
 	// Metric, if not "", is the one metric type; it narrows what the storage
 	// has to look at.
 	Metric string
+	// Where says more about the series that Keep keeps: a storage that can
+	// looks only at those of which every condition holds. It decides nothing,
+	// and a storage may pass over it.
+	Where []Condition
 	// Keep decides about every other series of the project; nil keeps all.
 	// It may be called concurrently and must not keep its argument.
 	Keep func(*Series) bool

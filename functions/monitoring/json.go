@@ -27,16 +27,17 @@ const notAUnit = "{not_a_unit}"
 func writePage(w io.Writer, page query.Page) error {
 	e := encoder{w: w, buf: make([]byte, 0, chunk+chunk/4)}
 	e.buf = append(e.buf, '{')
-	for i, r := range page.Results {
-		e.raw(separator(i, `"timeSeries":[`))
-		e.result(r)
-	}
 	if len(page.Results) > 0 {
+		e.raw(`"timeSeries":[`)
+		e.results(page.Results)
 		e.raw(`],"unit":`)
 		e.string(unitOf(page))
 	}
 	if page.Next != "" {
-		e.raw(`,"nextPageToken":`)
+		if len(page.Results) > 0 {
+			e.raw(",")
+		}
+		e.raw(`"nextPageToken":`)
 		e.string(page.Next)
 	}
 	e.raw("}\n")
@@ -70,10 +71,17 @@ type encoder struct {
 	// last is the time that was written last, and lastText how.
 	last     tsdb.Millis
 	lastText []byte
+	// day is the day of the time that was formatted last, in days since 1970,
+	// and dayText how it is written.
+	day     int64
+	dayText []byte
 }
 
-// flush writes what is gathered.
+// flush writes what is gathered; an encoder without a writer keeps it.
 func (e *encoder) flush() error {
+	if e.w == nil {
+		return nil
+	}
 	if e.err == nil {
 		_, e.err = e.w.Write(e.buf)
 	}
@@ -170,20 +178,39 @@ func (e *encoder) point(r query.Result, at tsdb.Millis, v float64) {
 	e.raw("}}")
 }
 
+// dayMillis is how long a day is.
+const dayMillis = int64(24 * time.Hour / time.Millisecond)
+
 // time appends a time as protobuf's JSON has it: UTC, with milliseconds if it
-// has some. The start and the end of a gauge's point are formatted once.
+// has some. The start and the end of a gauge's point are formatted once, and the
+// date once for the points of a day: package time takes longer for one time than
+// all the rest of its point.
 func (e *encoder) time(t tsdb.Millis) {
 	if t == e.last && len(e.lastText) > 0 {
 		e.buf = append(e.buf, e.lastText...)
 		return
 	}
-	layout := `"2006-01-02T15:04:05Z"`
-	if t%1000 != 0 {
-		layout = `"2006-01-02T15:04:05.000Z"`
+	day, rest := int64(t)/dayMillis, int64(t)%dayMillis
+	if rest < 0 {
+		day, rest = day-1, rest+dayMillis
 	}
-	e.last, e.lastText = t, time.UnixMilli(int64(t)).UTC().AppendFormat(e.lastText[:0], layout)
+	if day != e.day || len(e.dayText) == 0 {
+		e.day, e.dayText = day, time.UnixMilli(day*dayMillis).UTC().AppendFormat(e.dayText[:0], `"2006-01-02T`)
+	}
+	second, ms := rest/1000, rest%1000
+	b := append(e.lastText[:0], e.dayText...)
+	b = append(twoDigits(b, second/3600), ':')
+	b = append(twoDigits(b, second/60%60), ':')
+	b = twoDigits(b, second%60)
+	if ms != 0 {
+		b = twoDigits(append(b, '.', byte('0'+ms/100)), ms%100)
+	}
+	e.last, e.lastText = t, append(b, 'Z', '"')
 	e.buf = append(e.buf, e.lastText...)
 }
+
+// twoDigits appends a number below 100.
+func twoDigits(b []byte, n int64) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 // wholeNumber is v as an integer: rounded, and the nearest that there is for
 // sums that are too large.

@@ -156,3 +156,20 @@ func BenchmarkPage(b *testing.B) {
 		}
 	})
 }
+
+// A time is written as package time does.
+func TestEncoder_Time(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		var e encoder
+		for _, at := range rapid.SliceOf(rapid.Int64Range(-62_135_596_800_000, 253_402_300_799_999)).Draw(rt, "times") {
+			e.buf = e.buf[:0]
+			e.time(tsdb.Millis(at))
+			layout := `"2006-01-02T15:04:05Z"`
+			if at%1000 != 0 {
+				layout = `"2006-01-02T15:04:05.000Z"`
+			}
+			require.Equal(rt, time.UnixMilli(at).UTC().Format(layout), string(e.buf))
+		}
+	})
+}

@@ -1,29 +1,40 @@
-// Package monitoring is the HTTP door to time series: the reading half of
-// Google Cloud Monitoring v3's REST API, so that stock clients and dashboards
-// work unchanged.
+// Package monitoring is the door to time series: Google Cloud Monitoring v3's
+// MetricService, whole, so that its official client libraries work with another
+// endpoint and nothing else changed. The messages are Google's own.
 //
-//	GET /v3/projects/{project}/timeSeries
-//	GET /v3/projects/{project}/metricDescriptors
-//	GET /v3/projects/{project}/metricDescriptors/{type…}
-//	GET /v3/projects/{project}/monitoredResourceDescriptors
-//	GET /v3/projects/{project}/monitoredResourceDescriptors/{type}
+// It speaks gRPC, gRPC-Web and Connect at
+// /google.monitoring.v3.MetricService/METHOD, and Google's REST:
 //
-// Parameters have Google's names, in lowerCamel or in snake_case
-// (interval.startTime, interval.start_time). A parameter that is not known
-// here is refused and not ignored, since an answer to another question is
-// worse than none. What a request means is in tsdb/query.
+//	GET    /v3/projects/{project}/timeSeries
+//	POST   /v3/projects/{project}/timeSeries
+//	POST   /v3/projects/{project}/timeSeries:createService
+//	GET    /v3/projects/{project}/timeSeries:export
+//	GET    /v3/projects/{project}/metricDescriptors
+//	POST   /v3/projects/{project}/metricDescriptors
+//	GET    /v3/projects/{project}/metricDescriptors/{type…}
+//	DELETE /v3/projects/{project}/metricDescriptors/{type…}
+//	GET    /v3/projects/{project}/monitoredResourceDescriptors
+//	GET    /v3/projects/{project}/monitoredResourceDescriptors/{type}
 //
-// The one monitored resource type is "device", with the labels project_id and
-// device_id.
+// Both become the same calls; only the answer of a list of time series over
+// REST has a writer of its own (json.go). Parameters have Google's names, in
+// lowerCamel or in snake_case (interval.startTime, interval.start_time). A
+// parameter that is not known here is refused and not ignored, since an answer
+// to another question is worse than none. What a query means is in tsdb/query.
 //
-// A Service keeps no state and may be used concurrently. It does not
-// authenticate: Authorize is asked before anything else is looked at.
+// Points are written one verdict each: the good ones are kept and durable when
+// the call returns, whatever the others are.
+//
+// A Service may be used concurrently. It does not authenticate: Authorize is
+// asked before anything else is looked at.
 package monitoring
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -36,33 +47,78 @@ import (
 const (
 	// ListTimeSeries is needed to read series and their points.
 	ListTimeSeries = "monitoring.timeSeries.list"
+	// CreateTimeSeries is needed to write points.
+	CreateTimeSeries = "monitoring.timeSeries.create"
 	// ListDescriptors is needed to read descriptors of metrics and of
 	// monitored resources.
 	ListDescriptors = "monitoring.metricDescriptors.list"
+	// CreateDescriptor and DeleteDescriptor are needed to declare a metric and
+	// to remove it with its points.
+	CreateDescriptor = "monitoring.metricDescriptors.create"
+	DeleteDescriptor = "monitoring.metricDescriptors.delete"
 )
 
-// Service answers over HTTP. All fields but Logger are required.
+// Series is the part of a tsdb.Store that points are written to.
+type Series interface {
+	// Append adds all samples, or none.
+	Append(ctx context.Context, samples []tsdb.Sample) error
+	// Sync makes durable all that was appended before the call.
+	Sync(ctx context.Context) error
+}
+
+// Service answers calls. Engine, Descriptors and Authorize are required.
 type Service struct {
 	// Engine answers queries.
 	Engine *query.Engine
-	// Descriptors are the metrics that there are.
+	// Descriptors are the metrics that there are. When it is also a
+	// tsdb.Declarations, metrics can be declared and deleted.
 	Descriptors tsdb.Descriptors
+	// Resources are the monitored-resource types; nil means that there are
+	// none but "device".
+	Resources tsdb.Resources
+	// Series is where points go; nil means that none can be written here.
+	Series Series
+	// Erase, if not nil, deletes the points of a metric whose descriptor is
+	// about to be deleted.
+	Erase func(ctx context.Context, project, metric string) error
 	// Authorize returns nil when the caller of r has the permission on the
 	// project (an id), and else the error to answer with.
 	Authorize func(r *http.Request, project, permission string) error
+	// Bounds are the times that points may have.
+	Bounds Bounds
 	// Logger is told about internal errors, which callers do not see; nil
 	// discards.
 	Logger *slog.Logger
+
+	syncs syncs
+}
+
+// Bounds are the times that points may have.
+type Bounds struct {
+	// MaxFuture is how far ahead of now a point may be; 0 means 48 hours, as
+	// for the data of events.
+	MaxFuture time.Duration
+	// Retention is how old a point may be; 0 means any age that the storage
+	// keeps.
+	Retention time.Duration
 }
 
 // Routes adds the service's routes, which are absolute, to r.
 func (s *Service) Routes(r chi.Router) {
 	const root = "/v3/projects/{project}/"
-	r.Get(root+"timeSeries", s.handle(ListTimeSeries, s.listTimeSeries))
-	r.Get(root+"metricDescriptors", s.handle(ListDescriptors, s.listMetricDescriptors))
-	r.Get(root+"metricDescriptors/*", s.handle(ListDescriptors, s.metricDescriptor))
-	r.Get(root+"monitoredResourceDescriptors", s.handle(ListDescriptors, s.listResourceDescriptors))
-	r.Get(root+"monitoredResourceDescriptors/{type}", s.handle(ListDescriptors, s.resourceDescriptor))
+	r.Get(root+"timeSeries", s.handle(ListTimeSeries, s.restListTimeSeries))
+	r.Get(root+"timeSeries:export", s.handle(ListTimeSeries, s.restExport))
+	r.Get(root+"metricDescriptors", s.handle(ListDescriptors, s.restListMetricDescriptors))
+	r.Get(root+"metricDescriptors/*", s.handle(ListDescriptors, s.restGetMetricDescriptor))
+	r.Get(root+"monitoredResourceDescriptors", s.handle(ListDescriptors, s.restListResourceDescriptors))
+	r.Get(root+"monitoredResourceDescriptors/{type}", s.handle(ListDescriptors, s.restGetResourceDescriptor))
+	if s.Series != nil {
+		r.Post(root+"timeSeries", s.handle(CreateTimeSeries, s.restCreateTimeSeries))
+		r.Post(root+"timeSeries:createService", s.handle(CreateTimeSeries, s.restCreateServiceTimeSeries))
+	}
+	r.Post(root+"metricDescriptors", s.handle(CreateDescriptor, s.restCreateMetricDescriptor))
+	r.Delete(root+"metricDescriptors/*", s.handle(DeleteDescriptor, s.restDeleteMetricDescriptor))
+	s.addProcedures(r)
 }
 
 // handle authorizes a request, calls f with the project, and answers with the
@@ -76,13 +132,17 @@ func (s *Service) handle(permission string, f func(w http.ResponseWriter, r *htt
 		if err == nil {
 			err = f(w, r, project)
 		}
-		if err == nil {
-			return
+		if err != nil {
+			s.log(r.Context(), r.URL.Path, err)
+			writeError(w, err)
 		}
-		if s.Logger != nil && fault.KindOf(err) == fault.Internal {
-			s.Logger.ErrorContext(r.Context(), "monitoring request failed", slog.Any("error", err), slog.String("path", r.URL.Path))
-		}
-		fault.Write(w, err)
+	}
+}
+
+// log tells of an internal error, which the caller does not see.
+func (s *Service) log(ctx context.Context, path string, err error) {
+	if s.Logger != nil && ctx.Err() == nil && fault.KindOf(err) == fault.Internal {
+		s.Logger.ErrorContext(ctx, "monitoring request failed", slog.Any("error", err), slog.String("path", path))
 	}
 }
 

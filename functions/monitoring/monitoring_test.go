@@ -208,7 +208,7 @@ func TestTimeSeries_Refused(t *testing.T) {
 	}
 	const bad = http.StatusBadRequest
 	f(bad, "foo", `parameter "foo": unknown query parameter`, "foo", "1")
-	f(bad, "secondaryAggregation.perSeriesAligner", `unknown`, "secondaryAggregation.perSeriesAligner", "ALIGN_MEAN")
+	f(bad, "secondaryAggregation", `aggregation is specified`, "secondaryAggregation.perSeriesAligner", "ALIGN_MEAN")
 	f(bad, strings.Repeat("y", 100), `unknown`, strings.Repeat("y", 5000), "1")
 	f(bad, "filter", "more than once", "filter", "x")
 	f(bad, "page_size", "more than once", "page_size", "1", "pageSize", "1")

@@ -1,13 +1,83 @@
 package monitoring
 
 import (
+	"context"
 	"net/http"
+	"time"
+
+	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"selvedge.dev/tsdb/query"
 )
 
-// listTimeSeries answers projects.timeSeries.list.
-func (s *Service) listTimeSeries(w http.ResponseWriter, r *http.Request, project string) error {
+// listTimeSeries answers ListTimeSeries.
+func (s *Service) listTimeSeries(ctx context.Context, t target, req *monitoringpb.ListTimeSeriesRequest) (*monitoringpb.ListTimeSeriesResponse, error) {
+	q, err := queryOf(t.project, req)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.Engine.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return response(page), nil
+}
+
+// queryOf is a request as the engine takes it.
+func queryOf(project string, req *monitoringpb.ListTimeSeriesRequest) (query.Request, error) {
+	if req.GetOrderBy() != "" {
+		return query.Request{}, invalid("orderBy", "it must be empty; points come newest first")
+	}
+	q := query.Request{
+		Project: project, Filter: req.GetFilter(), View: req.GetView().String(),
+		PageSize: int(req.GetPageSize()), PageToken: req.GetPageToken(),
+	}
+	var err error
+	if q.Start, err = instant("interval.startTime", req.GetInterval().GetStartTime()); err != nil {
+		return q, err
+	}
+	if q.End, err = instant("interval.endTime", req.GetInterval().GetEndTime()); err != nil {
+		return q, err
+	}
+	if q.Aggregation, err = aggregation("aggregation", req.GetAggregation()); err != nil {
+		return q, err
+	}
+	q.SecondaryAggregation, err = aggregation("secondaryAggregation", req.GetSecondaryAggregation())
+	return q, err
+}
+
+// instant is a time of a request, the zero time if it is not there.
+func instant(field string, t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	if err := t.CheckValid(); err != nil {
+		return time.Time{}, invalid(field, "%v", err)
+	}
+	return t.AsTime(), nil
+}
+
+// aggregation is an aggregation as the engine takes it, the zero one for nil.
+func aggregation(field string, a *monitoringpb.Aggregation) (query.Aggregation, error) {
+	if a == nil {
+		return query.Aggregation{}, nil
+	}
+	if p := a.GetAlignmentPeriod(); p != nil && !p.IsValid() {
+		return query.Aggregation{}, invalid(field+".alignmentPeriod", "it is no duration that can be")
+	}
+	out := query.Aggregation{AlignmentPeriod: a.GetAlignmentPeriod().AsDuration(), GroupByFields: a.GetGroupByFields()}
+	if a.GetPerSeriesAligner() != monitoringpb.Aggregation_ALIGN_NONE {
+		out.PerSeriesAligner = a.GetPerSeriesAligner().String()
+	}
+	if a.GetCrossSeriesReducer() != monitoringpb.Aggregation_REDUCE_NONE {
+		out.CrossSeriesReducer = a.GetCrossSeriesReducer().String()
+	}
+	return out, nil
+}
+
+// restListTimeSeries answers projects.timeSeries.list.
+func (s *Service) restListTimeSeries(w http.ResponseWriter, r *http.Request, project string) error {
 	req, err := parseRequest(r, project)
 	if err != nil {
 		return err
@@ -26,7 +96,10 @@ func (s *Service) listTimeSeries(w http.ResponseWriter, r *http.Request, project
 func parseRequest(r *http.Request, project string) (query.Request, error) {
 	p, err := parseParams(r,
 		"filter", "interval.startTime", "interval.endTime", "aggregation.alignmentPeriod", "aggregation.perSeriesAligner",
-		"aggregation.crossSeriesReducer", "aggregation.groupByFields…", "orderBy", "view", "pageSize", "pageToken")
+		"aggregation.crossSeriesReducer", "aggregation.groupByFields…",
+		"secondaryAggregation.alignmentPeriod", "secondaryAggregation.perSeriesAligner",
+		"secondaryAggregation.crossSeriesReducer", "secondaryAggregation.groupByFields…",
+		"orderBy", "view", "pageSize", "pageToken")
 	if err != nil {
 		return query.Request{}, err
 	}
@@ -34,19 +107,25 @@ func parseRequest(r *http.Request, project string) (query.Request, error) {
 		p.fail("orderBy", "it must be empty; points come newest first")
 	}
 	req := query.Request{
-		Project: project,
-		Filter:  p.text("filter"),
-		Start:   p.instant("interval.startTime"),
-		End:     p.instant("interval.endTime"),
-		Aggregation: query.Aggregation{
-			AlignmentPeriod:    p.duration("aggregation.alignmentPeriod"),
-			PerSeriesAligner:   p.text("aggregation.perSeriesAligner"),
-			CrossSeriesReducer: p.text("aggregation.crossSeriesReducer"),
-			GroupByFields:      p.texts("aggregation.groupByFields"),
-		},
-		View:      p.text("view"),
-		PageSize:  p.number("pageSize"),
-		PageToken: p.text("pageToken"),
+		Project:              project,
+		Filter:               p.text("filter"),
+		Start:                p.instant("interval.startTime"),
+		End:                  p.instant("interval.endTime"),
+		Aggregation:          p.aggregation("aggregation."),
+		SecondaryAggregation: p.aggregation("secondaryAggregation."),
+		View:                 p.text("view"),
+		PageSize:             p.number("pageSize"),
+		PageToken:            p.text("pageToken"),
 	}
 	return req, p.err
+}
+
+// aggregation reads the parameters that begin with prefix.
+func (p *params) aggregation(prefix string) query.Aggregation {
+	return query.Aggregation{
+		AlignmentPeriod:    p.duration(prefix + "alignmentPeriod"),
+		PerSeriesAligner:   p.text(prefix + "perSeriesAligner"),
+		CrossSeriesReducer: p.text(prefix + "crossSeriesReducer"),
+		GroupByFields:      p.texts(prefix + "groupByFields"),
+	}
 }

@@ -2,10 +2,13 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,14 +87,51 @@ func (a *app) metrics() *cobra.Command {
 			})
 		},
 	}
-	return group("metrics", "Time series of a project", list, a.metricsQuery())
+	return group("metrics", "Time series of a project", list, a.metricsQuery(), a.metricsExport())
+}
+
+// aligned is what to query: the flags that query and export have in common.
+type aligned struct {
+	since, until, period time.Duration
+	align, reduce        string
+	by                   []string
+}
+
+// flags adds the flags.
+func (q *aligned) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.DurationVar(&q.since, "since", 10*time.Minute, "how far back to look")
+	f.DurationVar(&q.until, "until", 0, "how far back to end; 0 is now")
+	f.StringVar(&q.align, "align", "", "aligner: mean, min, max, sum, count, delta, rate, percentile_99 and others; none by default")
+	f.DurationVar(&q.period, "period", time.Minute, "alignment period")
+	f.StringVar(&q.reduce, "reduce", "", "reducer across series: mean, min, max, sum, count, percentile_99 and others")
+	f.StringSliceVar(&q.by, "by", nil, "what the reducer keeps apart, such as resource.labels.device_id")
+}
+
+// values are the parameters of the query.
+func (q *aligned) values(filter string) url.Values {
+	now := time.Now().UTC()
+	v := url.Values{
+		"filter":             {filter},
+		"interval.startTime": {now.Add(-q.since).Format(time.RFC3339Nano)},
+		"interval.endTime":   {now.Add(-q.until).Format(time.RFC3339Nano)},
+	}
+	if q.align != "" {
+		v.Set("aggregation.perSeriesAligner", "ALIGN_"+strings.ToUpper(q.align))
+		v.Set("aggregation.alignmentPeriod", strconv.FormatFloat(q.period.Seconds(), 'f', -1, 64)+"s")
+	}
+	if q.reduce != "" {
+		v.Set("aggregation.crossSeriesReducer", "REDUCE_"+strings.ToUpper(q.reduce))
+	}
+	if len(q.by) > 0 {
+		v["aggregation.groupByFields"] = q.by
+	}
+	return v
 }
 
 // metricsQuery is `selvedge metrics query`.
 func (a *app) metricsQuery() *cobra.Command {
-	var since, period time.Duration
-	var align, reduce string
-	var by []string
+	var q aligned
 	cmd := &cobra.Command{
 		Use:   "query FILTER",
 		Short: "Draw the time series that match a monitoring filter",
@@ -101,36 +141,70 @@ language, aligned and reduced as asked.`,
   selvedge metrics query 'metric.type = starts_with("dev.selvedge.host")' --align max --reduce max --by metric.type`,
 		Args: exactly("FILTER"),
 		RunE: func(c *cobra.Command, args []string) error {
-			now := time.Now().UTC()
-			q := url.Values{
-				"filter":             {args[0]},
-				"interval.startTime": {now.Add(-since).Format(time.RFC3339Nano)},
-				"interval.endTime":   {now.Format(time.RFC3339Nano)},
-			}
-			if align != "" {
-				q.Set("aggregation.perSeriesAligner", "ALIGN_"+strings.ToUpper(align))
-				q.Set("aggregation.alignmentPeriod", strconv.FormatFloat(period.Seconds(), 'f', -1, 64)+"s")
-			}
-			if reduce != "" {
-				q.Set("aggregation.crossSeriesReducer", "REDUCE_"+strings.ToUpper(reduce))
-			}
-			if len(by) > 0 {
-				q["aggregation.groupByFields"] = by
-			}
-			all, err := pages[series](c.Context(), a.client(), "/v3/projects/"+a.project+"/timeSeries", "timeSeries", q)
+			all, err := pages[series](c.Context(), a.client(), "/v3/projects/"+a.project+"/timeSeries", "timeSeries", q.values(args[0]))
 			if err != nil {
 				return err
 			}
 			return a.print(all, func(w io.Writer) { draw(w, all) })
 		},
 	}
-	f := cmd.Flags()
-	f.DurationVar(&since, "since", 10*time.Minute, "how far back to look")
-	f.StringVar(&align, "align", "", "aligner: mean, min, max, sum, count, delta, rate; none by default")
-	f.DurationVar(&period, "period", time.Minute, "alignment period")
-	f.StringVar(&reduce, "reduce", "", "reducer across series: mean, min, max, sum, count")
-	f.StringSliceVar(&by, "by", nil, "what the reducer keeps apart, such as resource.labels.device_id")
+	q.flags(cmd)
 	return cmd
+}
+
+// metricsExport is `selvedge metrics export`.
+func (a *app) metricsExport() *cobra.Command {
+	var q aligned
+	var format, file string
+	cmd := &cobra.Command{
+		Use:   "export FILTER",
+		Short: "Write time series as CSV, lines of JSON or Parquet",
+		Long: `Write the points of the time series that match a filter to a file, or to the
+standard output, aligned and reduced as asked: one row for each point, with its
+times, metric, resource, labels and value.`,
+		Example: `  selvedge metrics export 'metric.type = "com.example.climate/temperature"' --since 720h --align mean --period 1h --file climate.parquet
+  selvedge metrics export 'resource.labels.device_id = "d"' --since 24h --format csv`,
+		Args: exactly("FILTER"),
+		RunE: func(c *cobra.Command, args []string) error {
+			v := q.values(args[0])
+			if format == "" {
+				format = cmp.Or(strings.TrimPrefix(filepath.Ext(file), "."), "csv")
+			}
+			v.Set("format", format)
+			body, err := a.client().Open(c.Context(), "/v3/projects/"+a.project+"/timeSeries:export", v)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = body.Close() }() // it was read
+			return a.download(body, file)
+		},
+	}
+	q.flags(cmd)
+	cmd.Flags().StringVar(&format, "format", "", "csv, ndjson or parquet; by default what the file's name ends in, or else csv")
+	cmd.Flags().StringVar(&file, "file", "", "the file to write; the standard output by default")
+	return cmd
+}
+
+// download writes body to a file, "" for the standard output. A file is there
+// whole or not at all.
+func (a *app) download(body io.Reader, file string) error {
+	if file == "" {
+		_, err := io.Copy(a.out, body)
+		return err
+	}
+	part, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(part, body)
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Rename(part.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(part.Name()))
+	}
+	_, err = fmt.Fprintf(a.errOut, "%s: %d bytes\n", file, n)
+	return err
 }
 
 // drawn is how many points a drawing has room for; the newest are drawn.

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"selvedge.dev/functions/collector"
 	"selvedge.dev/functions/devices"
 	functionsiam "selvedge.dev/functions/iam"
 	"selvedge.dev/functions/writer"
@@ -32,7 +33,9 @@ import (
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/triggers/broker"
 	"selvedge.dev/triggers/ledger"
+	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/catalog"
+	"selvedge.dev/tsdb/ingest/wire"
 	"selvedge.dev/tsdb/vm"
 )
 
@@ -61,6 +64,9 @@ type Config struct {
 	// Database is the PostgreSQL connection string of the resources; "" keeps
 	// them in the data folder.
 	Database string
+	// Series is the address of the VictoriaMetrics server that keeps the points;
+	// "" keeps them in the data folder. See vm.Remote for how it must be set up.
+	Series string
 	// AdminKey is the bootstrap administrator's key; "" has one made when
 	// there is none.
 	AdminKey string
@@ -87,7 +93,8 @@ type Platform struct {
 	resources *resources
 	registry  *devices.Service
 	iam       *functionsiam.Service
-	series    *vm.Store
+	series    tsdb.Store
+	collector *collector.Service
 	metrics   *catalog.Catalog
 	records   *sqlstore.Store
 	losses    *ledger.SQL
@@ -154,11 +161,28 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 	if p.metrics, err = catalog.New(ctx, p.db); err != nil {
 		return err
 	}
-	if p.series, err = vm.Open(filepath.Join(p.config.Data, "series"), vm.Options{Describe: p.metrics.Describe, Logger: p.log}); err != nil {
+	if p.series, err = p.openSeries(); err != nil {
 		return err
 	}
 	p.onClose(p.series.Close)
+	p.collector, err = collector.Open(ctx, collector.Options{
+		Dir: filepath.Join(p.config.Data, "collector"), MaxBytes: p.config.JournalBytes, Series: p.series, Descriptors: p.metrics,
+		Ledger: p.losses, Wire: wire.Options{Retention: vm.DefaultRetention}, Authorize: iam.Authorize, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(p.collector.Close)
 	return nil
+}
+
+// openSeries opens the store of points.
+func (p *Platform) openSeries() (tsdb.Store, error) {
+	options := vm.Options{Describe: p.metrics.Describe, Logger: p.log}
+	if p.config.Series != "" {
+		return vm.Connect(p.config.Series, options)
+	}
+	return vm.Open(filepath.Join(p.config.Data, "series"), options)
 }
 
 // Addr is the address that the platform listens on.

@@ -13,10 +13,11 @@ import (
 	"selvedge.dev/functions/ingest"
 	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/monitoring"
-	"selvedge.dev/functions/writer"
+	"selvedge.dev/functions/prometheus"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/broker"
+	"selvedge.dev/tsdb/promql"
 	"selvedge.dev/tsdb/query"
 )
 
@@ -45,8 +46,12 @@ func (p *Platform) newServer() (*http.Server, error) {
 			door,
 			doors,
 			p.iam,
-			&monitoring.Service{Engine: query.New(p.series, query.Options{}), Descriptors: p.metrics, Authorize: iam.Authorize, Logger: p.log},
-			&writer.Service{Writer: p.writer, Authorize: iam.Authorize, Logger: p.log},
+			&monitoring.Service{
+				Engine: query.New(p.series, query.Options{}), Descriptors: p.metrics, Resources: p.metrics, Series: p.series,
+				Authorize: iam.Authorize, Logger: p.log,
+			},
+			&prometheus.Service{Engine: promql.New(p.series, p.metrics, promql.Options{}), Authorize: iam.Authorize, Logger: p.log},
+			p.collector,
 			&logging.Service{Records: p.records, Authorize: iam.Authorize, Logger: p.log},
 			gateway.Losses{Ledger: p.losses},
 			gateway.Status{Read: func() any { return p.status(door) }},

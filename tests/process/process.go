@@ -185,8 +185,11 @@ func (p *Platform) Stop(ctx context.Context) error {
 func (p *Platform) Output() string { return p.output.String() }
 
 // Memory is the resident memory of the process, in bytes (Linux).
-func (p *Platform) Memory() (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *Platform) Memory() (int64, error) { return residentMemory(p.cmd.Process.Pid) }
+
+// residentMemory is the resident memory of a process, in bytes (Linux).
+func residentMemory(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}

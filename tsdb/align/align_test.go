@@ -1,7 +1,7 @@
 package align_test
 
 import (
-	"strings"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,86 +10,49 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/align"
+	"selvedge.dev/tsdb/validity"
 )
 
-// The valid combinations are those of the API's comments, and the results'
-// kind, value type and unit what each aligner documents.
-func TestOutput(t *testing.T) {
-	t.Parallel()
-	kinds := []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative}
-	valueTypes := []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double}
-	f := func(name string, want string) {
-		t.Helper()
-		aligner, err := align.Parse(name)
-		require.NoError(t, err)
-		var got []string
-		for _, kind := range kinds {
-			for _, valueType := range valueTypes {
-				in := &tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"}
-				before := *in
-				out, err := aligner.Output(in)
-				require.Equal(t, before, *in, "the input is shared")
-				if err != nil {
-					require.Equal(t, fault.Invalid, fault.KindOf(err))
-					require.ErrorContains(t, err, string("kind "+kind))
-					got = append(got, "-")
-					continue
-				}
-				got = append(got, strings.Join([]string{string(out.Kind), string(out.ValueType), out.Unit}, "/"))
-			}
-		}
-		require.Equal(t, strings.Fields(want), got)
-	}
-	// Columns: BOOL, INT64, DOUBLE.
-	f("ALIGN_NONE", `
-		GAUGE/BOOL/By       GAUGE/INT64/By       GAUGE/DOUBLE/By
-		DELTA/BOOL/By       DELTA/INT64/By       DELTA/DOUBLE/By
-		CUMULATIVE/BOOL/By  CUMULATIVE/INT64/By  CUMULATIVE/DOUBLE/By`)
-	f("ALIGN_MEAN", `
-		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-		-  -                -`)
-	f("ALIGN_MIN", `
-		-  GAUGE/INT64/By   GAUGE/DOUBLE/By
-		-  GAUGE/INT64/By   GAUGE/DOUBLE/By
-		-  -                -`)
-	f("ALIGN_MAX", `
-		-  GAUGE/INT64/By   GAUGE/DOUBLE/By
-		-  GAUGE/INT64/By   GAUGE/DOUBLE/By
-		-  -                -`)
-	f("ALIGN_SUM", `
-		-  GAUGE/INT64/By   GAUGE/DOUBLE/By
-		-  DELTA/INT64/By   DELTA/DOUBLE/By
-		-  -                -`)
-	f("ALIGN_COUNT", `
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		-              -              -`)
-	f("ALIGN_DELTA", `
-		-  -                -
-		-  DELTA/INT64/By   DELTA/DOUBLE/By
-		-  DELTA/INT64/By   DELTA/DOUBLE/By`)
-	f("ALIGN_RATE", `
-		-  -                -
-		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s
-		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s`)
-}
-
+// Every aligner of the table can be parsed, and no other.
 func TestParse(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"ALIGN_NONE", "ALIGN_MEAN", "ALIGN_MIN", "ALIGN_MAX", "ALIGN_SUM", "ALIGN_COUNT", "ALIGN_DELTA", "ALIGN_RATE"} {
-		aligner, err := align.Parse(name)
+	for _, rule := range validity.Rules(validity.Aligner) {
+		aligner, err := align.Parse(rule.Name)
 		require.NoError(t, err)
-		require.Equal(t, name, aligner.String())
-		require.Equal(t, name == "ALIGN_NONE", aligner.None())
+		require.Equal(t, rule.Name, aligner.String())
+		require.Equal(t, rule.Name == "ALIGN_NONE", aligner.None())
 	}
 	aligner, err := align.Parse("")
 	require.NoError(t, err)
 	require.True(t, aligner.None())
-	for _, name := range []string{"mean", "ALIGN_PERCENTILE_99", "ALIGN_"} {
-		_, err := align.Parse(name)
+	for _, name := range []string{"mean", "ALIGN_PERCENTILE_98", "ALIGN_", "ALIGN_SUMMARY"} {
+		_, err := align.ParseField("a.b", name)
 		require.Equal(t, fault.Invalid, fault.KindOf(err))
-		require.ErrorContains(t, err, name)
+		require.ErrorContains(t, err, `field a.b had an invalid value of "`+name+`": it is none of ALIGN_NONE, ALIGN_DELTA,`)
+	}
+}
+
+// The validity is that of the table, for every kind and value type.
+func TestOutput(t *testing.T) {
+	t.Parallel()
+	for _, rule := range validity.Rules(validity.Aligner) {
+		aligner, err := align.ParseField("a.b", rule.Name)
+		require.NoError(t, err)
+		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
+			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
+				in := &tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"}
+				before := *in
+				out, err := aligner.Output(in)
+				require.Equal(t, before, *in, "the input is shared")
+				if !rule.Accepts(kind, valueType) {
+					require.Equal(t, fault.Invalid, fault.KindOf(err))
+					require.ErrorContains(t, err, `field a.b had an invalid value of "`+rule.Name+`": the aligner`)
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, rule.Output(in), out)
+			}
+		}
 	}
 }
 
@@ -130,11 +93,13 @@ func TestAlign(t *testing.T) {
 		t.Helper()
 		aligner, err := align.Parse(name)
 		require.NoError(t, err)
-		got := aligner.Align(g, kind, in)
+		series := &tsdb.Series{Kind: kind}
+		got := aligner.Align(g, series, in)
 		require.Equal(t, want.Len(), got.Len(), "%v", got)
 		if want.Len() > 0 {
 			require.Equal(t, want, got)
 		}
+		require.Equal(t, got, aligner.Align(g, series, slice(in, aligner.Reads(g))), "what is read is enough")
 	}
 	minutes := align.Grid{Start: 0, End: 180 * second, Period: 60 * second}
 
@@ -181,6 +146,35 @@ func TestAlign(t *testing.T) {
 	f("ALIGN_DELTA", tsdb.Delta, minutes, at(0, 99, 30, 1, 60, 2, 90, 4), at(60, 3, 120, 4))
 	f("ALIGN_RATE", tsdb.Delta, minutes, at(0, 99, 30, 1, 60, 2, 90, 6), at(60, 0.05, 120, 0.1))
 
+	// What was, what is, and on the line between: 10 at 30s, 40 at 90s is 25 at
+	// 60s; no point after 150s, so none at 180s; on the edge, the value.
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(30, 10, 90, 40, 150, 100), at(60, 25, 120, 70))
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(30, 10, 60, 11, 180, 5), at(60, 11, 180, 5))
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(170, 1, 190, 3), at(180, 2))                   // beyond the end
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(30, 0, 150, 120, 200, 0), at(60, 30, 180, 48)) // a gap stays
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(30, 0, 3660, 363), at(60, 3))                  // an hour away
+	f("ALIGN_INTERPOLATE", tsdb.Gauge, minutes, at(30, 0, 3660.001, 363), at())
+	f("ALIGN_NEXT_OLDER", tsdb.Gauge, minutes, edges, at(60, 1, 120, 4, 180, 8))
+	f("ALIGN_STDDEV", tsdb.Gauge, minutes, edges, at(60, 0, 120, 1, 180, 0))
+	f("ALIGN_COUNT_TRUE", tsdb.Gauge, minutes, at(0, 1, 1, 1, 60, 0, 61, 0), at(60, 1, 120, 0))
+	f("ALIGN_COUNT_FALSE", tsdb.Gauge, minutes, at(0, 1, 1, 1, 60, 0, 61, 0), at(60, 1, 120, 1))
+	f("ALIGN_FRACTION_TRUE", tsdb.Gauge, minutes, at(0, 1, 1, 1, 60, 0, 61, 0), at(60, 0.5, 120, 0))
+	f("ALIGN_PERCENTILE_50", tsdb.Delta, minutes, at(10, 5, 20, 1, 30, 3, 70, 2, 80, 1), at(60, 3, 120, 1.5))
+	f("ALIGN_PERCENTILE_99", tsdb.Delta, minutes, at(10, 5, 20, 1, 30, 3), at(60, 4.96)) // rank 1.98
+
+	// Means over ten minutes: 10 at 0s; 15 at 60s; (10+20+60)/3 = 30 at 120s.
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(0, 10, 60, 20, 120, 60), at(60, 50, 120, 100))
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-600, 90, 0, 10, 60, 20), at(60, 50))      // ten minutes are over
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-599.999, 90, 0, 10, 60, 20), at(60, -70)) // from 50 to 15
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-540, 90, 0, 10, 60, 20), at(60, -70))
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-30, 10, 0, -7, 30, 20, 60, -1), at(60, 50)) // negative: missing
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(0, 10, 60, -1, 120, 10), at(120, 0))
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(0, 0, 60, 0, 120, 3), at(60, 0, 120, math.Inf(1)))
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(30, 10), at())
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-3600, 10, 60, 20), at(60, 100))
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-4199.999, 30, -3600, 10, 60, 20), at(60, 0)) // (30+10)/2
+	f("ALIGN_PERCENT_CHANGE", tsdb.Gauge, minutes, at(-3600.001, 10, 60, 20), at())
+
 	// The point before counts up to an hour before the window's start.
 	f("ALIGN_DELTA", tsdb.Cumulative, minutes, at(-3600, 1, 60, 4), at(60, 3))
 	f("ALIGN_DELTA", tsdb.Cumulative, minutes, at(-3600.001, 1, 60, 4), at())
@@ -201,15 +195,15 @@ func drawPoints(rt *rapid.T) tsdb.Points {
 	return p
 }
 
-// drawAligner draws an aligner and a kind that it accepts.
-func drawAligner(rt *rapid.T) (align.Aligner, tsdb.MetricKind) {
-	name := rapid.SampledFrom([]string{"MEAN", "MIN", "MAX", "SUM", "COUNT", "DELTA", "RATE"}).Draw(rt, "aligner")
-	aligner, err := align.Parse("ALIGN_" + name)
+// drawAligner draws an aligner and a series that it accepts.
+func drawAligner(rt *rapid.T) (align.Aligner, *tsdb.Series) {
+	rule := rapid.SampledFrom(validity.Rules(validity.Aligner)[1:]).Draw(rt, "aligner")
+	aligner, err := align.Parse(rule.Name)
 	require.NoError(rt, err)
-	if name == "DELTA" || name == "RATE" {
-		return aligner, rapid.SampledFrom([]tsdb.MetricKind{tsdb.Delta, tsdb.Cumulative}).Draw(rt, "kind")
+	return aligner, &tsdb.Series{
+		Kind:      rapid.SampledFrom(rule.Kinds).Draw(rt, "kind"),
+		ValueType: rapid.SampledFrom(rule.Types).Draw(rt, "type"),
 	}
-	return aligner, tsdb.Gauge
 }
 
 // slice is the part of p in the closed interval iv.
@@ -229,19 +223,19 @@ func slice(p tsdb.Points, iv tsdb.Interval) tsdb.Points {
 func TestAlign_WindowsDoNotDependOnTheQuery(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		aligner, kind := drawAligner(rt)
+		aligner, series := drawAligner(rt)
 		points := drawPoints(rt)
 		g := align.Grid{
 			Start:  tsdb.Millis(rapid.IntRange(-1000, 1000).Draw(rt, "start")) * second,
 			Period: tsdb.Millis(rapid.IntRange(1, 500).Draw(rt, "period")) * second,
 		}
 		g.End = g.Start + tsdb.Millis(rapid.IntRange(0, 7200).Draw(rt, "length"))*second
-		whole := aligner.Align(g, kind, points)
-		require.Equal(rt, whole, aligner.Align(g, kind, slice(points, aligner.Reads(g))))
+		whole := aligner.Align(g, series, points)
+		require.Equal(rt, whole, aligner.Align(g, series, slice(points, aligner.Reads(g))))
 
 		later := g
 		later.Start = min(g.End, g.Start+tsdb.Millis(rapid.IntRange(0, 7200).Draw(rt, "later"))*second)
-		part := aligner.Align(later, kind, slice(points, aligner.Reads(later)))
+		part := aligner.Align(later, series, slice(points, aligner.Reads(later)))
 		for i, end := range part.Times {
 			at := slice(whole, tsdb.Interval{Start: end, End: end})
 			require.Equal(rt, []float64{part.Values[i]}, at.Values)
@@ -277,7 +271,7 @@ func TestAlign_DeltasAddUp(t *testing.T) {
 		}
 		g := align.Grid{Start: 0, End: now, Period: tsdb.Millis(rapid.IntRange(1, int(3*hour)).Draw(rt, "period"))}
 		got := 0.0
-		for _, v := range delta.Align(g, tsdb.Cumulative, points).Values {
+		for _, v := range delta.Align(g, &tsdb.Series{Kind: tsdb.Cumulative}, points).Values {
 			got += v
 		}
 		require.Equal(rt, want, got)
@@ -296,14 +290,14 @@ func BenchmarkMean(b *testing.B) {
 		}
 	}
 	g := align.Grid{Start: 0, End: perSeries * 5000, Period: 60_000}
-	for _, name := range []string{"ALIGN_MEAN", "ALIGN_MAX", "ALIGN_COUNT"} {
+	for _, name := range []string{"ALIGN_MEAN", "ALIGN_MAX", "ALIGN_COUNT", "ALIGN_RATE", "ALIGN_STDDEV", "ALIGN_PERCENTILE_99", "ALIGN_PERCENT_CHANGE"} {
 		b.Run(name, func(b *testing.B) {
 			aligner, err := align.Parse(name)
 			require.NoError(b, err)
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, points := range columns {
-					aligner.Align(g, tsdb.Gauge, points)
+					aligner.Align(g, &tsdb.Series{Kind: tsdb.Gauge}, points)
 				}
 			}
 			b.ReportMetric(float64(series*perSeries)*float64(b.N)/b.Elapsed().Seconds(), "points/s")

@@ -1,9 +1,13 @@
 package align
 
-import "selvedge.dev/tsdb"
+import (
+	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/population"
+)
 
 // deltaAligner is ALIGN_DELTA: how much the metric changed over the window.
 //
+//   - Source: "Align and convert to DELTA. The output is delta = y1 - y0."
 //   - Valid for CUMULATIVE and DELTA metrics with numeric values, not for
 //     GAUGE; the value type stays and the kind becomes DELTA (the API).
 //   - CUMULATIVE: the sum of the increases from point to point, each counted
@@ -18,21 +22,21 @@ import "selvedge.dev/tsdb"
 //     point and the restart is unknown and not counted.
 //   - A single point of a CUMULATIVE metric with none before it determines no
 //     change and gives no point: what it counted may be older than the window.
-//   - A point exactly on the window's start is the one measured from; one on
-//     the end is counted.
+//   - Edges: a point exactly on the window's start is the one measured from;
+//     one on the end is counted.
+//   - Late data splits the increase anew between the windows on both sides of
+//     it, and leaves their sum as it was unless it tells of a reset.
 type deltaAligner struct{}
 
 func (deltaAligner) name() string { return "ALIGN_DELTA" }
 
-func (deltaAligner) accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool {
-	return changing(kind) && numeric(valueType)
+func (deltaAligner) reads(g Grid) tsdb.Interval {
+	return tsdb.Interval{Start: g.first() - g.Lookback(), End: g.End}
 }
-
-func (deltaAligner) describe(s *tsdb.Series) { s.Kind = tsdb.Delta }
 
 func (deltaAligner) value(w *window) (float64, bool) {
 	if w.kind == tsdb.Delta {
-		return sum(w.values), true
+		return population.Sum(w.values), true
 	}
 	total, _, ok := w.increase()
 	return total, ok

@@ -32,16 +32,28 @@
 // come in time, because alignment happens when a query is answered. The same
 // series and time never comes twice (tsdb.Store).
 //
-// # Points before the window
+// # Points around the window
 //
 // DELTA and RATE of a CUMULATIVE metric measure from the last point before
 // the window, if that is at most [Grid.Lookback] older than the window's
-// start. The bound is relative to each window and not to the query, so that
+// start. PERCENT_CHANGE compares with that point, and INTERPOLATE draws a line
+// to the first point after the window, if that is at most the lookback after
+// its end. The bounds are relative to each window and not to the query, so that
 // the same window has the same value in every query.
+//
+// # Validity
+//
+// Which aligner can be applied to which metrics, and what results, is the table
+// of tsdb/validity.
+//
+// # Left out
+//
+// Aligners whose result is a distribution, such as SUMMARY of SPEKTRA Edge.
 //
 // # Precision
 //
-// Values are float64: INT64 results are exact up to 2^53.
+// Values are float64: INT64 results are exact up to 2^53. What is no number,
+// such as the standard deviation of an infinity, is no point.
 //
 // Everything here is a pure function of its arguments.
 package align

@@ -28,11 +28,16 @@ func (g Grid) Windows() int {
 }
 
 // Lookback is how much older than its window's start the last point before it
-// may be, to be measured from: one period, but at least an hour.
+// may be, to be measured from: one period, but at least an hour. It is also
+// how much later than its window's end the next point may be, to interpolate
+// to.
 func (g Grid) Lookback() tsdb.Millis { return max(g.Period, minLookback) }
 
 // first is the start of the first window.
 func (g Grid) first() tsdb.Millis { return g.End - tsdb.Millis(g.Windows())*g.Period }
+
+// own is the closed interval of the points that are in the windows.
+func (g Grid) own() tsdb.Interval { return tsdb.Interval{Start: g.first() + 1, End: g.End} }
 
 // endOf is the end of the window that holds t, which is at most g.End.
 func (g Grid) endOf(t tsdb.Millis) tsdb.Millis { return g.End - (g.End-t)/g.Period*g.Period }

@@ -4,11 +4,13 @@ import "selvedge.dev/tsdb"
 
 // none is ALIGN_NONE: the points as they are, with their own times.
 //
+//   - Source: "No alignment. Raw data is returned."
 //   - Valid for every kind and value type; the result has the same.
 //   - Not valid when series are to be reduced (the API), since their points
 //     do not share times.
-//   - Gaps, resets, late points, single points: as stored. Points of
-//     (start, end] are returned, so one exactly at the start is not.
+//   - Gaps, resets, late points, single points: as stored.
+//   - Edges: points of (start, end] are returned, so one exactly at the start
+//     is not.
 const none = "ALIGN_NONE"
 
 // unaligned copies the points of the closed interval iv.

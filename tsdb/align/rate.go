@@ -1,9 +1,13 @@
 package align
 
-import "selvedge.dev/tsdb"
+import (
+	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/population"
+)
 
 // rateAligner is ALIGN_RATE: the change over the window, per second.
 //
+//   - Source: "The result is computed as rate = (y1 - y0)/(t1 - t0)".
 //   - Valid for CUMULATIVE and DELTA metrics with numeric values, not for
 //     GAUGE; the result is GAUGE and DOUBLE (the API) and has the unit of the
 //     metric per second, "By/s". An unknown unit stays unknown.
@@ -17,25 +21,17 @@ import "selvedge.dev/tsdb"
 //     the mean rate since the last point before the gap.
 //   - Resets: as ALIGN_DELTA.
 //   - A single point of a CUMULATIVE metric with none before it gives none.
-//   - A point exactly on the window's start is the one measured from.
+//   - Edges: a point exactly on the window's start is the one measured from.
+//   - Late data counts as if it had come in time; see ALIGN_DELTA.
 type rateAligner struct{}
 
 func (rateAligner) name() string { return "ALIGN_RATE" }
 
-func (rateAligner) accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool {
-	return changing(kind) && numeric(valueType)
-}
-
-func (rateAligner) describe(s *tsdb.Series) {
-	s.Kind, s.ValueType = tsdb.Gauge, tsdb.Double
-	if s.Unit != "" {
-		s.Unit += "/s"
-	}
-}
+func (rateAligner) reads(g Grid) tsdb.Interval { return deltaAligner{}.reads(g) }
 
 func (rateAligner) value(w *window) (float64, bool) {
 	if w.kind == tsdb.Delta {
-		return sum(w.values) * 1000 / float64(w.period), true
+		return population.Sum(w.values) * 1000 / float64(w.period), true
 	}
 	total, over, ok := w.increase()
 	if !ok {

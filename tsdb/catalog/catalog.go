@@ -1,18 +1,21 @@
-// Package catalog keeps the metric descriptors of every project in a table of
-// the embedded database, and all of them in memory beside it.
+// Package catalog keeps the descriptors of metrics and of monitored resources
+// of every project in tables of the embedded database, and all of them in
+// memory beside it.
 //
-// The invariant: a descriptor is in the table, on disk, before anybody is told
-// of it, and then never changes. So reads need neither the database nor a lock,
-// and creations go one after another.
+// The invariant: a descriptor is in its table, on disk, before anybody is told
+// of it. Of a metric only what people are told may change, or all of it by
+// deleting it first. Reads need neither the database nor a lock, and writes go
+// one after another.
 //
 // All methods may be called concurrently. A database belongs to one Catalog:
 // what a second one creates, the first finds only when it wants to create the
-// same. Nothing is ever deleted.
+// same.
 package catalog
 
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,7 +28,9 @@ import (
 	"selvedge.dev/tsdb"
 )
 
-// Schema is the table of the catalog, for sqlite.Open.
+// Schema are the tables of the catalog, for sqlite.Open. Details came later
+// than descriptors and are a table of their own, so that databases from before
+// need no migration.
 const Schema = `
 CREATE TABLE IF NOT EXISTS metric_descriptors (
 	project    TEXT NOT NULL,
@@ -33,6 +38,18 @@ CREATE TABLE IF NOT EXISTS metric_descriptors (
 	kind       TEXT NOT NULL,
 	value_type TEXT NOT NULL,
 	unit       TEXT NOT NULL,
+	PRIMARY KEY (project, type)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS metric_details (
+	project TEXT NOT NULL,
+	type    TEXT NOT NULL,
+	details TEXT NOT NULL,
+	PRIMARY KEY (project, type)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS resource_descriptors (
+	project    TEXT NOT NULL,
+	type       TEXT NOT NULL,
+	descriptor TEXT NOT NULL,
 	PRIMARY KEY (project, type)
 ) STRICT, WITHOUT ROWID;
 `
@@ -55,6 +72,10 @@ type Catalog struct {
 	// every sample reads here, and a creation, which waits for the disk, can
 	// afford a copy.
 	types atomic.Pointer[index]
+	// resources are those of monitored resources, in the same way.
+	resources atomic.Pointer[resourceIndex]
+	// deletions counts the descriptors that were deleted.
+	deletions atomic.Uint64
 }
 
 // index finds descriptors by project and type.
@@ -70,14 +91,20 @@ func New(ctx context.Context, db *sql.DB) (*Catalog, error) {
 	if err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: fmt.Errorf("read descriptors: %w", err)}
 	}
+	resources, err := loadResources(ctx, db)
+	if err != nil {
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: fmt.Errorf("read descriptors of resources: %w", err)}
+	}
 	c := &Catalog{db: db}
 	c.types.Store(&types)
+	c.resources.Store(&resources)
 	return c, nil
 }
 
 // load reads the whole table.
 func load(ctx context.Context, db *sql.DB) (types index, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT project, type, kind, value_type, unit FROM metric_descriptors`)
+	rows, err := db.QueryContext(ctx, `SELECT project, type, kind, value_type, unit, details
+		FROM metric_descriptors LEFT JOIN metric_details USING (project, type)`)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +112,15 @@ func load(ctx context.Context, db *sql.DB) (types index, err error) {
 	types = index{}
 	for rows.Next() {
 		var d tsdb.Descriptor
-		if err := rows.Scan(&d.Project, &d.Type, &d.Kind, &d.ValueType, &d.Unit); err != nil {
+		var details sql.NullString
+		if err := rows.Scan(&d.Project, &d.Type, &d.Kind, &d.ValueType, &d.Unit, &details); err != nil {
 			return nil, err
+		}
+		if details.Valid {
+			d.Details = &tsdb.Details{}
+			if err := json.Unmarshal([]byte(details.String), d.Details); err != nil {
+				return nil, fmt.Errorf("details of %s: %w", name(d.Project, d.Type), err)
+			}
 		}
 		types.add(d)
 	}
@@ -144,6 +178,9 @@ func (c *Catalog) create(ctx context.Context, d tsdb.Descriptor) (tsdb.Descripto
 		}
 	}
 	made, err := c.insert(ctx, d)
+	if err == nil && made.Details != nil {
+		err = c.writeDetails(ctx, c.db, made)
+	}
 	if err != nil {
 		return tsdb.Descriptor{}, &fault.Error{Op: op, Name: name(d.Project, d.Type), Kind: fault.Unavailable, Err: err}
 	}

@@ -18,6 +18,12 @@ const (
 	maxTypeBytes    = 512
 	maxProjectBytes = 128
 	maxUnitBytes    = 64
+	// Those of details, and how many labels there may be, are Cloud
+	// Monitoring's as far as it tells.
+	maxNameBytes        = 512
+	maxDescriptionBytes = 8 << 10
+	maxLabels           = 30
+	maxKeyBytes         = 100
 )
 
 // InvalidMetric is the reason of the fault for a descriptor that Check refuses.
@@ -55,6 +61,52 @@ func Check(d tsdb.Descriptor) error {
 	case tsdb.Bool, tsdb.Int64, tsdb.Double:
 	default:
 		return bad("valueType", "there is no value type %.40q", d.ValueType)
+	}
+	return checkDetails(d.Details, bad)
+}
+
+// checkDetails checks what people are told of a metric.
+func checkDetails(d *tsdb.Details, bad func(field, format string, args ...any) error) error {
+	if d == nil {
+		return nil
+	}
+	switch {
+	case !visible(d.DisplayName, maxNameBytes):
+		return bad("displayName", "it is over %d bytes, not UTF-8, or has control characters", maxNameBytes)
+	case len(d.Description) > maxDescriptionBytes || !utf8.ValidString(d.Description):
+		return bad("description", "it is over %d bytes or not UTF-8", maxDescriptionBytes)
+	case d.IngestDelay < 0:
+		return bad("metadata.ingestDelay", "it is negative")
+	case d.SamplePeriod < 0:
+		return bad("metadata.samplePeriod", "it is negative")
+	}
+	if err := checkLabels(d.Labels); err != nil {
+		return bad("labels", "%w", err)
+	}
+	return nil
+}
+
+// checkLabels is why labels cannot be those of a descriptor, if they cannot.
+func checkLabels(labels []tsdb.LabelDescriptor) error {
+	if len(labels) > maxLabels {
+		return fmt.Errorf("there are %d labels, and at most %d can be", len(labels), maxLabels)
+	}
+	seen := map[string]bool{}
+	for _, l := range labels {
+		switch {
+		case l.Key == "" || !visible(l.Key, maxKeyBytes):
+			return fmt.Errorf("the key %.40q is empty, over %d bytes, not UTF-8, or has control characters", l.Key, maxKeyBytes)
+		case seen[l.Key]:
+			return fmt.Errorf("the key %q is there twice", l.Key)
+		case len(l.Description) > maxDescriptionBytes || !utf8.ValidString(l.Description):
+			return fmt.Errorf("the description of %q is over %d bytes or not UTF-8", l.Key, maxDescriptionBytes)
+		}
+		switch l.Type {
+		case "", tsdb.StringLabel, tsdb.BoolLabel, tsdb.Int64Label:
+		default:
+			return fmt.Errorf("there is no type %.40q of labels", l.Type)
+		}
+		seen[l.Key] = true
 	}
 	return nil
 }

@@ -5,6 +5,16 @@
 // aligns every series as it is visited (tsdb/align), reduces groups of them
 // (tsdb/reduce), and cuts the page that was asked for.
 //
+// # Two aggregations
+//
+// A secondary aggregation takes the series that the first one made, as if they
+// were metrics of their kind and value type with points at the ends of the
+// first one's windows, and aligns and reduces them again. Its windows hang on
+// the end of the interval too, and each is computed from all of the first
+// one's windows that end in it, also from those that end before the interval's
+// start. Whether an aligner or reducer can be applied is asked of
+// tsdb/validity for every metric that is read, before anything is computed.
+//
 // # Order and pages
 //
 // Series come in the order of their keys, and of each series the newest point
@@ -39,6 +49,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"selvedge.dev/tsdb"
 )
@@ -99,29 +110,27 @@ func (r Result) Newest(yield func(tsdb.Millis, float64) bool) {
 // the field at fault, one that reads too much is Exhausted, and one whose
 // context ended is Unavailable.
 func (e *Engine) List(ctx context.Context, req Request) (Page, error) {
+	return e.list(ctx, req, 0)
+}
+
+// list is List with pages of another size, unless 0.
+func (e *Engine) list(ctx context.Context, req Request, size int) (Page, error) {
 	const op = "tsdb/query.List"
 	p, err := newPlan(req)
 	if err != nil {
 		return Page{}, fmt.Errorf("%s: %w", op, err)
 	}
-	c := collector{plan: p}
-	err = e.store.Select(ctx, tsdb.Selection{
-		Project: req.Project, Metric: p.filter.Metric(), Keep: p.keep,
-		Interval:  p.aligner.Reads(p.grid),
+	p.pageSize = cmp.Or(size, p.pageSize)
+	c := collector{plan: p, groups: make([]map[string]*group, len(p.stages))}
+	err = c.read(ctx, e.store, tsdb.Selection{
+		Project: req.Project, Metric: p.filter.Metric(), Where: p.filter.Conditions(), Keep: p.keep, Interval: p.reads(),
 		MaxSeries: e.opts.MaxSeries, MaxPoints: e.opts.MaxPoints,
-	}, func(s *tsdb.Series, points tsdb.Points) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return c.add(s, points)
 	})
+	if err == nil {
+		err = c.reduce(ctx)
+	}
 	if err != nil {
 		return Page{}, fmt.Errorf("%s: %w", op, err)
-	}
-	if !p.reducer.None() {
-		if err := c.reduce(ctx); err != nil {
-			return Page{}, fmt.Errorf("%s: %w", op, err)
-		}
 	}
 	return c.page(), nil
 }
@@ -132,43 +141,140 @@ type collected struct {
 	key string
 }
 
+// group are the series that a stage reduces into one.
+type group struct {
+	into    *tsdb.Series // before the reducer changed kind, value type and unit
+	members []collected
+}
+
+// checked is what the validity of a series depends on.
+type checked struct {
+	metric    string
+	kind      tsdb.MetricKind
+	valueType tsdb.ValueType
+}
+
 // collector gathers what a selection visits into an answer.
 type collector struct {
 	plan
+	// checked are the kinds of series that every stage can be applied to, as
+	// keys of the type checked.
+	checked sync.Map
+	// groups are what the reducers of the stages wait for, by the key of the
+	// reduced series. Those of a stage that does not reduce are nil.
+	groups  []map[string]*group
 	results []collected
 	size    int // of all results together, as pages count
 }
 
-// add aligns a visited series and keeps what may be in the answer.
+// add takes a visited series through the stages.
 func (c *collector) add(s *tsdb.Series, points tsdb.Points) error {
-	out, err := c.aligner.Output(s)
-	if err != nil {
+	if err := c.check(s); err != nil {
 		return err
 	}
-	aligned := c.aligner.Align(c.grid, s.Kind, points)
-	if aligned.Len() == 0 {
+	return c.feed(0, collected{Result{Series: s, Points: points}, s.Key()})
+}
+
+// check is the plan's, done once for every metric. It may be called
+// concurrently.
+func (c *collector) check(s *tsdb.Series) error {
+	as := checked{s.Metric, s.Kind, s.ValueType}
+	if _, ok := c.checked.Load(as); ok {
 		return nil
 	}
-	r := collected{Result{Series: out, Points: aligned, Period: c.period()}, s.Key()}
-	if !c.reducer.None() {
-		c.results = append(c.results, r)
-		return nil
+	if err := c.plan.check(s); err != nil {
+		return err
 	}
-	c.keepFrom(r)
-	// After a trim it is at most 2*pageSize+1, so sorting is rare; and a long
-	// answer costs the memory of a few pages.
-	if c.size > 4*c.pageSize {
-		c.trim()
-	}
+	c.checked.Store(as, true)
 	return nil
 }
 
-// period is the width of the windows of the results.
-func (c *collector) period() tsdb.Millis {
-	if c.aligner.None() {
-		return 0
+// feed takes a series through the stages from i on, until one where it has to
+// wait for others, or into the answer.
+func (c *collector) feed(i int, r collected) error {
+	if i == len(c.stages) {
+		c.keepFrom(r)
+		// After a trim it is at most 2*pageSize+1, so sorting is rare; and a
+		// long answer costs the memory of a few pages.
+		if c.size > 4*c.pageSize {
+			c.trim()
+		}
+		return nil
 	}
-	return c.grid.Period
+	r, err := c.stages[i].align(r)
+	if err != nil {
+		return err
+	}
+	return c.gather(i, r)
+}
+
+// align is what the stage's aligner makes of a series.
+func (st *stage) align(r collected) (collected, error) {
+	out, err := st.aligner.Output(r.Series)
+	if err != nil {
+		return r, err
+	}
+	r.Points = st.aligner.Align(st.grid, r.Series, r.Points)
+	r.Series = out
+	if !st.aligner.None() {
+		r.Period = st.grid.Period
+	}
+	return r, nil
+}
+
+// gather takes a series that stage i has aligned to the series that it is
+// reduced with, or if there is no reducer to the next stage.
+func (c *collector) gather(i int, r collected) error {
+	if r.Points.Len() == 0 {
+		return nil
+	}
+	st := &c.stages[i]
+	if st.reducer.None() {
+		return c.feed(i+1, r)
+	}
+	into := st.groupOf(r.Series)
+	key := into.Key()
+	if c.groups[i] == nil {
+		c.groups[i] = map[string]*group{}
+	}
+	if c.groups[i][key] == nil {
+		c.groups[i][key] = &group{into: into}
+	}
+	g := c.groups[i][key]
+	g.members = append(g.members, r)
+	return nil
+}
+
+// reduce makes one series of every group, stage by stage.
+func (c *collector) reduce(ctx context.Context) error {
+	for i := range c.stages {
+		st := &c.stages[i]
+		for key, g := range c.groups[i] {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			out, err := st.reducer.Output(g.into)
+			if err != nil {
+				return err
+			}
+			// In the order of their keys, so that sums are always rounded the
+			// same way.
+			slices.SortFunc(g.members, func(a, b collected) int { return cmp.Compare(a.key, b.key) })
+			points := make([]tsdb.Points, len(g.members))
+			for j, m := range g.members {
+				points[j] = m.Points
+			}
+			r := collected{Result{Series: out, Points: st.reducer.Reduce(points), Period: g.members[0].Period}, key}
+			if r.Points.Len() == 0 {
+				continue
+			}
+			if err := c.feed(i+1, r); err != nil {
+				return err
+			}
+		}
+		c.groups[i] = nil
+	}
+	return nil
 }
 
 // keepFrom keeps what of a result lies behind the page token, and no more
@@ -213,32 +319,6 @@ func (c *collector) trim() {
 			return
 		}
 	}
-}
-
-// reduce replaces the results by the reduced groups of them.
-func (c *collector) reduce(ctx context.Context) error {
-	members := c.results
-	slices.SortFunc(members, func(a, b collected) int { return cmp.Compare(a.key, b.key) })
-	groups := map[string][]tsdb.Points{}
-	outputs := map[string]*tsdb.Series{}
-	for _, m := range members {
-		s := c.groupOf(m.Series)
-		key := s.Key()
-		groups[key] = append(groups[key], m.Points)
-		outputs[key] = s
-	}
-	c.results = nil
-	for key, points := range groups {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		out, err := c.reducer.Output(outputs[key])
-		if err != nil {
-			return err
-		}
-		c.keepFrom(collected{Result{Series: out, Points: c.reducer.Reduce(points), Period: c.period()}, key})
-	}
-	return nil
 }
 
 // page cuts the page from the results.

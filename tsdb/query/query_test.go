@@ -92,6 +92,24 @@ func TestList_Invalid(t *testing.T) {
 			r.Aggregation.CrossSeriesReducer, r.Aggregation.GroupByFields = "REDUCE_SUM", groupBy
 		})
 	}
+	f("secondaryAggregation", "only be specified if aggregation is specified", func(r *query.Request) { r.SecondaryAggregation = mean })
+	for field, change := range map[string]func(*query.Aggregation){
+		"perSeriesAligner":   func(a *query.Aggregation) { a.PerSeriesAligner = "ALIGN_DELTA" }, // of a gauge
+		"crossSeriesReducer": func(a *query.Aggregation) { a.CrossSeriesReducer = "REDUCE_COUNT_TRUE" },
+		"alignmentPeriod":    func(a *query.Aggregation) { a.AlignmentPeriod = time.Millisecond },
+		"groupByFields":      func(a *query.Aggregation) { a.CrossSeriesReducer, a.GroupByFields = "REDUCE_SUM", []string{"room"} },
+	} {
+		f("secondaryAggregation."+field, "", func(r *query.Request) {
+			r.Aggregation, r.SecondaryAggregation = mean, mean
+			change(&r.SecondaryAggregation)
+		})
+	}
+	// Whether or not there is a point to apply it to.
+	f("secondaryAggregation.perSeriesAligner", "kind GAUGE and value type DOUBLE (temp); it can be to DELTA or CUMULATIVE", func(r *query.Request) {
+		r.Aggregation, r.SecondaryAggregation = mean, mean
+		r.Start, r.Aggregation.PerSeriesAligner = noon.Add(-time.Second), "ALIGN_PERCENT_CHANGE"
+		r.SecondaryAggregation.PerSeriesAligner = "ALIGN_RATE"
+	})
 	f("view", "HEADERS", func(r *query.Request) { r.View = "headers" })
 	f("pageSize", "positive", func(r *query.Request) { r.PageSize = -1 })
 	for _, token := range []string{"x", "!", "AAAA", strings.Repeat("A", 100)} {
@@ -158,6 +176,46 @@ func TestList_Aggregation(t *testing.T) {
 		require.Equal(t, []float64{4, 9}, r.Points.Values)
 		require.Equal(t, 5*60_000, int(r.Period))
 	}
+}
+
+// A secondary aggregation is the answer's: its period, its groups, its pages.
+func TestList_Secondary(t *testing.T) {
+	t.Parallel()
+	engine := query.New(filled(t, 60, room("temp", "a"), room("temp", "b"), room("hum", "a")), query.Options{})
+	req := hour()
+	req.Aggregation = query.Aggregation{
+		AlignmentPeriod: 5 * time.Minute, PerSeriesAligner: "ALIGN_MAX", CrossSeriesReducer: "REDUCE_SUM",
+		GroupByFields: []string{"metric.labels.room"},
+	}
+	req.SecondaryAggregation = query.Aggregation{
+		AlignmentPeriod: 20 * time.Minute, PerSeriesAligner: "ALIGN_MIN", CrossSeriesReducer: "REDUCE_COUNT",
+	}
+	page, err := engine.List(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, page.Results, 2)
+	for i, want := range []struct {
+		metric string
+		count  float64
+	}{{"hum", 1}, {"temp", 2}} {
+		r := page.Results[i]
+		require.Equal(t, want.metric, r.Series.Metric)
+		require.Empty(t, r.Series.MetricLabels)
+		require.Equal(t, tsdb.Int64, r.Series.ValueType)
+		require.Equal(t, []float64{want.count, want.count, want.count}, r.Points.Values)
+		require.Equal(t, 20*60_000, int(r.Period))
+	}
+	req.PageSize = query.MaxPageSize
+	whole := readAll(t, engine, req, func(int) {})
+	req.PageSize = 2
+	require.Equal(t, whole, readAll(t, engine, req, func(int) {}))
+
+	// Without an aligner of its own it leaves the first one's answer as it is.
+	req.PageSize = 0
+	req.SecondaryAggregation = query.Aggregation{PerSeriesAligner: "ALIGN_NONE"}
+	page, err = engine.List(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, 5*60_000, int(page.Results[0].Period))
+	require.Equal(t, []float64{4, 9, 14}, page.Results[0].Points.Values[:3])
 }
 
 func TestList_Bounds(t *testing.T) {
@@ -284,6 +342,10 @@ func TestList_TokenOfAnotherRequest(t *testing.T) {
 		"view":    func(r *query.Request) { r.View = "HEADERS" },
 		"aligner": func(r *query.Request) {
 			r.Aggregation = query.Aggregation{PerSeriesAligner: "ALIGN_SUM", AlignmentPeriod: time.Minute}
+		},
+		"secondary": func(r *query.Request) {
+			r.Aggregation = query.Aggregation{PerSeriesAligner: "ALIGN_NONE"}
+			r.SecondaryAggregation = query.Aggregation{PerSeriesAligner: "ALIGN_SUM", AlignmentPeriod: time.Minute}
 		},
 	} {
 		other := req

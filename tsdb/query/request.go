@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"selvedge.dev/sdk/fault"
@@ -43,6 +44,10 @@ type Request struct {
 	// Aggregation says how points are combined; the zero value leaves them as
 	// they are.
 	Aggregation Aggregation
+	// SecondaryAggregation, if it is not the zero value, combines what
+	// Aggregation made once more. It requires an Aggregation that is not the
+	// zero value (the API).
+	SecondaryAggregation Aggregation
 	// View is "FULL", the default, or "HEADERS": only which series there are.
 	View string
 	// PageSize bounds the points of a page, or the series if View is HEADERS;
@@ -69,13 +74,28 @@ type Aggregation struct {
 	GroupByFields []string
 }
 
+// zero reports whether nothing is said.
+func (a Aggregation) zero() bool {
+	return a.AlignmentPeriod == 0 && a.PerSeriesAligner == "" && a.CrossSeriesReducer == "" && len(a.GroupByFields) == 0
+}
+
+// stage is one aggregation: the series that come in are aligned, and then
+// reduced in groups.
+type stage struct {
+	grid    align.Grid
+	aligner align.Aligner
+	reducer reduce.Reducer
+	groupBy []filter.Field
+}
+
 // plan is a valid request.
 type plan struct {
-	filter   filter.Filter
-	grid     align.Grid
-	aligner  align.Aligner
-	reducer  reduce.Reducer
-	groupBy  []filter.Field
+	filter filter.Filter
+	// start and end are the interval (start, end], or the instant end when
+	// they are equal.
+	start, end tsdb.Millis
+	// stages are the aggregations in the order of their doing; at least one.
+	stages   []stage
 	headers  bool
 	pageSize int
 	hash     requestHash
@@ -132,46 +152,101 @@ func (p *plan) setInterval(req Request) error {
 		return invalid("interval.startTime", req.Start.Format(time.RFC3339Nano),
 			"the start time must not be later than the end time (%s)", req.End.Format(time.RFC3339Nano))
 	}
-	p.grid.Start, p.grid.End = tsdb.Millis(req.Start.UnixMilli()), tsdb.Millis(req.End.UnixMilli())
+	p.start, p.end = tsdb.Millis(req.Start.UnixMilli()), tsdb.Millis(req.End.UnixMilli())
 	return nil
 }
 
-// setAggregation checks the aggregation.
-func (p *plan) setAggregation(req Request) (err error) {
-	agg := req.Aggregation
-	if p.aligner, err = align.Parse(agg.PerSeriesAligner); err != nil {
+// setAggregation checks the aggregations. The last one answers for the
+// interval; the one before it has to make all that the last one reads, on a
+// grid that hangs on the same end.
+func (p *plan) setAggregation(req Request) error {
+	asked := []Aggregation{req.Aggregation}
+	if !req.SecondaryAggregation.zero() {
+		if req.Aggregation.zero() {
+			return invalid("secondaryAggregation", req.SecondaryAggregation.PerSeriesAligner,
+				"it may only be specified if aggregation is specified")
+		}
+		asked = append(asked, req.SecondaryAggregation)
+	}
+	p.stages = make([]stage, len(asked))
+	for i, agg := range asked {
+		if err := p.stages[i].set(agg, []string{"aggregation", "secondaryAggregation"}[i]); err != nil {
+			return err
+		}
+	}
+	grid := align.Grid{Start: p.start, End: p.end}
+	for i := len(p.stages) - 1; i >= 0; i-- {
+		st := &p.stages[i]
+		period := st.grid.Period
+		st.grid = grid
+		st.grid.Period = period
+		if !st.aligner.None() && i < len(p.stages)-1 {
+			st.grid.End = p.end + (grid.End-p.end+period-1)/period*period
+		}
+		reads := st.aligner.Reads(st.grid)
+		grid = align.Grid{Start: reads.Start - 1, End: reads.End}
+	}
+	return nil
+}
+
+// set checks the aggregation in the field of the request. Of the grid it sets
+// the period.
+func (st *stage) set(agg Aggregation, field string) (err error) {
+	if st.aligner, err = align.ParseField(field+".perSeriesAligner", agg.PerSeriesAligner); err != nil {
 		return err
 	}
-	if p.reducer, err = reduce.Parse(agg.CrossSeriesReducer); err != nil {
+	if st.reducer, err = reduce.ParseField(field+".crossSeriesReducer", agg.CrossSeriesReducer); err != nil {
 		return err
 	}
-	if p.aligner.None() {
-		if !p.reducer.None() {
-			return invalid("aggregation.perSeriesAligner", p.aligner,
-				"the reducer %s needs aligned series, so an aligner other than %s is required", p.reducer, p.aligner)
+	if st.aligner.None() {
+		if !st.reducer.None() {
+			return invalid(field+".perSeriesAligner", st.aligner,
+				"the reducer %s needs aligned series, so an aligner other than %s is required", st.reducer, st.aligner)
 		}
 		return nil
 	}
 	switch d := agg.AlignmentPeriod; {
 	case d == 0:
-		return invalid("aggregation.alignmentPeriod", "", "the aligner %s requires an alignment period", p.aligner)
+		return invalid(field+".alignmentPeriod", "", "the aligner %s requires an alignment period", st.aligner)
 	case d < minPeriod || d > maxPeriod || d%time.Millisecond != 0:
-		return invalid("aggregation.alignmentPeriod", d,
+		return invalid(field+".alignmentPeriod", d,
 			"the alignment period must be whole milliseconds, at least %s and at most %s", minPeriod, maxPeriod)
 	}
-	p.grid.Period = tsdb.Millis(agg.AlignmentPeriod / time.Millisecond)
-	if p.reducer.None() {
+	st.grid.Period = tsdb.Millis(agg.AlignmentPeriod / time.Millisecond)
+	if st.reducer.None() {
 		return nil
 	}
 	if len(agg.GroupByFields) > maxGroupBy {
-		return invalid("aggregation.groupByFields", len(agg.GroupByFields), "at most %d fields can be grouped by", maxGroupBy)
+		return invalid(field+".groupByFields", len(agg.GroupByFields), "at most %d fields can be grouped by", maxGroupBy)
 	}
 	for _, text := range agg.GroupByFields {
 		f, err := filter.ParseField(text)
 		if err != nil {
-			return invalid("aggregation.groupByFields", text, "%v", err)
+			return invalid(field+".groupByFields", text, "%v", err)
 		}
-		p.groupBy = append(p.groupBy, f)
+		st.groupBy = append(st.groupBy, f)
+	}
+	return nil
+}
+
+// reads is the closed interval of the points that the first stage needs.
+func (p *plan) reads() tsdb.Interval { return p.stages[0].aligner.Reads(p.stages[0].grid) }
+
+// reduces reports whether the results are groups of series.
+func (p *plan) reduces() bool {
+	return slices.ContainsFunc(p.stages, func(st stage) bool { return !st.reducer.None() })
+}
+
+// check says whether every stage can be applied to what the series is when it
+// gets there, whatever points it has.
+func (p *plan) check(s *tsdb.Series) (err error) {
+	for _, st := range p.stages {
+		if s, err = st.aligner.Output(s); err != nil {
+			return err
+		}
+		if s, err = st.reducer.Output(s); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -204,14 +279,14 @@ func (p *plan) keep(s *tsdb.Series) bool {
 	if !p.filter.Match(s) {
 		return false
 	}
-	return !p.reducer.None() || p.cursor.key == "" || s.Key() >= p.cursor.key
+	return p.reduces() || p.cursor.key == "" || s.Key() >= p.cursor.key
 }
 
 // groupOf is the series that s is reduced into: its metric type, its resource
 // type and the labels that are grouped by.
-func (p *plan) groupOf(s *tsdb.Series) *tsdb.Series {
+func (st *stage) groupOf(s *tsdb.Series) *tsdb.Series {
 	metric, resource := map[string]string{}, map[string]string{}
-	for _, f := range p.groupBy {
+	for _, f := range st.groupBy {
 		value := f.Of(s)
 		if value == "" {
 			continue // as good as no label

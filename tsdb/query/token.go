@@ -42,8 +42,10 @@ type cursor struct {
 // but the page. The filter is hashed in its canonical form.
 func (p *plan) hashOf(req Request) requestHash {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %d %d %t", req.Project, p.filter.String(), p.grid.Start, p.grid.End, p.headers)
-	fmt.Fprintf(h, " %s %d %s %q", p.aligner, p.grid.Period, p.reducer, p.groupBy)
+	fmt.Fprintf(h, "%q %q %d %d %t", req.Project, p.filter.String(), p.start, p.end, p.headers)
+	for _, st := range p.stages {
+		fmt.Fprintf(h, " %s %d %s %q", st.aligner, st.grid.Period, st.reducer, st.groupBy)
+	}
 	return requestHash(h.Sum(nil)[:len(requestHash{})])
 }
 

@@ -1,22 +1,16 @@
 package reduce
 
-import (
-	"slices"
+import "slices"
 
-	"selvedge.dev/tsdb"
-)
-
-// maxReducer is REDUCE_MAX: the greatest of the values at a time. Valid for
-// DELTA and GAUGE series with numeric values; kind and value type stay (the
-// API).
+// maxReducer is REDUCE_MAX: the greatest of the values at a time.
+//
+//   - Source: "the maximum value across time series for each alignment
+//     period."
+//   - Valid for DELTA and GAUGE series with numeric values; value type and
+//     kind stay (the API).
+//   - Gaps: of the series that have a point at the time.
 type maxReducer struct{}
 
 func (maxReducer) name() string { return "REDUCE_MAX" }
-
-func (maxReducer) accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool {
-	return reducible(kind) && numeric(valueType)
-}
-
-func (maxReducer) describe(*tsdb.Series) {}
 
 func (maxReducer) value(values []float64) float64 { return slices.Max(values) }

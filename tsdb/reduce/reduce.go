@@ -2,11 +2,15 @@
 // them has a point, the value is computed from the values that there are.
 // Which series are reduced together is the caller's business (tsdb/query).
 //
-// The reducers are those of Google Cloud Monitoring v3
-// (google/monitoring/v3/common.proto). They are applied to aligned series,
-// whose points share times. A series without a point at a time takes no part
-// there: it counts neither as zero nor as its last value. A time at which no
-// series has a point has none in the result.
+// The reducers are those of Google Cloud Monitoring v3 ("the API" here is
+// google/monitoring/v3/common.proto). They are applied to aligned series,
+// whose points share times; edges, resets and late data are the aligner's
+// business. A series without a point at a time takes no part there: it counts
+// neither as zero nor as its last value. A time at which no series has a point
+// has none in the result.
+//
+// Which reducer can be applied to which series, and what results, is the table
+// of tsdb/validity.
 //
 // The order of the series decides how sums are rounded, so a caller who wants
 // the same answer twice gives the same order twice.
@@ -15,62 +19,68 @@
 package reduce
 
 import (
-	"fmt"
+	"math"
 	"slices"
-	"strings"
 
-	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/validity"
 )
 
-// field is the request field that every error of this package is about.
+// field is the request field that errors are about when the caller names none.
 const field = "aggregation.crossSeriesReducer"
 
 // none is REDUCE_NONE: the aligned series as they are.
 const none = "REDUCE_NONE"
 
 // Reducer is one of the reducers of Parse. The zero Reducer is REDUCE_NONE.
-type Reducer struct{ method method }
+type Reducer struct {
+	method method
+	// field is the request field that named the reducer.
+	field string
+}
 
-// method is what one reducer's file provides.
+// method is what one reducer's file provides. Which series it accepts, and
+// what it makes of them, is its row in tsdb/validity.
 type method interface {
 	// name is the API's name of the reducer.
 	name() string
-	// accepts says whether series of that kind and value type can be reduced.
-	accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool
-	// describe changes the kind, value type and unit of an accepted series
-	// into those of the result.
-	describe(s *tsdb.Series)
 	// value is the value at a time from those of the series that have a point
-	// there: never none, in the order of the series.
+	// there: never none, in the order of the series. They may be reordered.
 	value(values []float64) float64
 }
 
 // methods are all reducers but REDUCE_NONE, which has nothing to compute.
-var methods = []method{meanReducer{}, minReducer{}, maxReducer{}, sumReducer{}, countReducer{}}
-
-// Parse returns the reducer of that name; "" means REDUCE_NONE.
-func Parse(name string) (Reducer, error) {
-	if name == "" || name == none {
-		return Reducer{}, nil
-	}
-	known := []string{none}
-	for _, m := range methods {
-		if m.name() == name {
-			return Reducer{m}, nil
-		}
-		known = append(known, m.name())
-	}
-	return Reducer{}, invalid("tsdb/reduce.Parse", name, "it is none of "+strings.Join(known, ", "))
+var methods = []method{
+	meanReducer{},
+	minReducer{},
+	maxReducer{},
+	sumReducer{},
+	stddevReducer{},
+	countReducer{},
+	countTrueReducer{},
+	countFalseReducer{},
+	fractionTrueReducer{},
+	percentile99Reducer{},
+	percentile95Reducer{},
+	percentile50Reducer{},
+	percentile05Reducer{},
 }
 
-// invalid is the error for a reducer that cannot be used, worded as the API
-// words it.
-func invalid(op, name, reason string) error {
-	return &fault.Error{
-		Op: op, Kind: fault.Invalid, Field: field,
-		Err: fmt.Errorf("field %s had an invalid value of %q: %s", field, name, reason),
+// Parse returns the reducer of that name; "" means REDUCE_NONE.
+func Parse(name string) (Reducer, error) { return ParseField(field, name) }
+
+// ParseField is Parse for a name that stands in another field of the request,
+// which errors are then about.
+func ParseField(field, name string) (Reducer, error) {
+	if name == "" || name == none {
+		return Reducer{field: field}, nil
 	}
+	for _, m := range methods {
+		if m.name() == name {
+			return Reducer{m, field}, nil
+		}
+	}
+	return Reducer{}, validity.Unknown(validity.Reducer, name, field)
 }
 
 // String is the API's name of the reducer.
@@ -86,18 +96,12 @@ func (r Reducer) None() bool { return r.method == nil }
 
 // Output is the series that reducing series like in makes: in with the kind,
 // value type and unit of the result. It is an Invalid error when the reducer
-// cannot be applied to that kind and value type.
+// cannot be applied to that kind and value type (tsdb/validity).
 func (r Reducer) Output(in *tsdb.Series) (*tsdb.Series, error) {
 	if r.None() {
 		return in, nil
 	}
-	if !r.method.accepts(in.Kind, in.ValueType) {
-		return nil, invalid("tsdb/reduce.Output", r.String(), fmt.Sprintf(
-			"the reducer cannot be applied to series with kind %s and value type %s (%s)", in.Kind, in.ValueType, in.Metric))
-	}
-	out := *in
-	r.method.describe(&out)
-	return &out, nil
+	return validity.Check(validity.Reducer, r.String(), r.field, in)
 }
 
 // Reduce makes one series of many; the reducer must not be REDUCE_NONE. Every
@@ -117,13 +121,15 @@ func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
 		runs[ends[slot]] = v
 		ends[slot]++
 	})
-	values := make([]float64, len(times))
+	out := tsdb.Points{Times: times[:0], Values: make([]float64, 0, len(times))}
 	start := 0
 	for slot, end := range ends {
-		values[slot] = r.method.value(runs[start:end])
+		if v := r.method.value(runs[start:end]); !math.IsNaN(v) {
+			out.Times, out.Values = append(out.Times, times[slot]), append(out.Values, v)
+		}
 		start = end
 	}
-	return tsdb.Points{Times: times, Values: values}
+	return out
 }
 
 // each calls f with every value and the index of its time in times, series by
@@ -167,22 +173,4 @@ func union(series []tsdb.Points) []tsdb.Millis {
 		}
 	}
 	return append(append(merged, a...), b...)
-}
-
-// reducible reports whether series of the kind can be reduced: what a sum
-// since some start of its own says cannot be compared across series.
-func reducible(kind tsdb.MetricKind) bool { return kind == tsdb.Gauge || kind == tsdb.Delta }
-
-// numeric reports whether values of the type can be computed with.
-func numeric(valueType tsdb.ValueType) bool {
-	return valueType == tsdb.Int64 || valueType == tsdb.Double
-}
-
-// sum adds up values.
-func sum(values []float64) float64 {
-	total := 0.0
-	for _, v := range values {
-		total += v
-	}
-	return total
 }

@@ -1,8 +1,8 @@
 package reduce_test
 
 import (
+	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,57 +11,35 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/reduce"
+	"selvedge.dev/tsdb/validity"
 )
 
-func TestOutput(t *testing.T) {
-	t.Parallel()
-	f := func(name, want string) {
-		t.Helper()
-		reducer, err := reduce.Parse(name)
-		require.NoError(t, err)
-		var got []string
-		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
-			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
-				out, err := reducer.Output(&tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"})
-				if err != nil {
-					require.Equal(t, fault.Invalid, fault.KindOf(err))
-					require.ErrorContains(t, err, string("kind "+kind))
-					got = append(got, "-")
-					continue
-				}
-				got = append(got, strings.Join([]string{string(out.Kind), string(out.ValueType), out.Unit}, "/"))
-			}
-		}
-		require.Equal(t, strings.Fields(want), got)
-	}
-	// Columns: BOOL, INT64, DOUBLE; rows: GAUGE, DELTA, CUMULATIVE.
-	f("REDUCE_MEAN", `
-		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-		-  DELTA/DOUBLE/By  DELTA/DOUBLE/By
-		-  -                -`)
-	for _, name := range []string{"REDUCE_MIN", "REDUCE_MAX", "REDUCE_SUM"} {
-		f(name, `
-			-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-			-  DELTA/INT64/By  DELTA/DOUBLE/By
-			-  -               -`)
-	}
-	f("REDUCE_COUNT", `
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		-              -              -`)
-}
-
+// Every reducer of the table can be parsed, and no other; and its validity is
+// that of the table, for every kind and value type.
 func TestParse(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"REDUCE_NONE", "REDUCE_MEAN", "REDUCE_MIN", "REDUCE_MAX", "REDUCE_SUM", "REDUCE_COUNT"} {
-		reducer, err := reduce.Parse(name)
+	for _, rule := range validity.Rules(validity.Reducer) {
+		reducer, err := reduce.ParseField("a.b", rule.Name)
 		require.NoError(t, err)
-		require.Equal(t, name, reducer.String())
-		require.Equal(t, name == "REDUCE_NONE", reducer.None())
+		require.Equal(t, rule.Name, reducer.String())
+		require.Equal(t, rule.Name == "REDUCE_NONE", reducer.None())
+		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
+			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
+				in := &tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"}
+				out, err := reducer.Output(in)
+				if !rule.Accepts(kind, valueType) {
+					require.Equal(t, fault.Invalid, fault.KindOf(err))
+					require.ErrorContains(t, err, `field a.b had an invalid value of "`+rule.Name+`": the reducer`)
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, rule.Output(in), out)
+			}
+		}
 	}
-	_, err := reduce.Parse("REDUCE_STDDEV")
+	_, err := reduce.Parse("REDUCE_MEDIAN")
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
-	require.ErrorContains(t, err, "REDUCE_STDDEV")
+	require.ErrorContains(t, err, `field aggregation.crossSeriesReducer had an invalid value of "REDUCE_MEDIAN": it is none of REDUCE_NONE,`)
 }
 
 func TestReduce(t *testing.T) {
@@ -87,6 +65,8 @@ func TestReduce(t *testing.T) {
 	f("REDUCE_MAX", series, p(10, 8, 20, 4, 30, 7, 40, -1))
 	f("REDUCE_SUM", series, p(10, 12, 20, 0, 30, 7, 40, -3))
 	f("REDUCE_COUNT", series, p(10, 3, 20, 2, 30, 1, 40, 2))
+	f("REDUCE_STDDEV", series[:2], p(10, 1, 20, 0, 40, 0))
+	f("REDUCE_PERCENTILE_50", series, p(10, 3, 20, 0, 30, 7, 40, -1.5))
 	f("REDUCE_SUM", series[1:2], p(10, 3))
 	f("REDUCE_SUM", []tsdb.Points{p(), p(5, 1), p()}, p(5, 1))
 }
@@ -118,7 +98,7 @@ func TestReduce_Model(t *testing.T) {
 			require.Len(rt, got.Times, len(model))
 			require.True(rt, slices.IsSorted(got.Times))
 			for i, at := range got.Times {
-				require.Equal(rt, value(model[at]), got.Values[i])
+				require.InDelta(rt, value(model[at]), got.Values[i], 1e-9)
 			}
 		}
 		total := func(vs []float64) (sum float64) {
@@ -132,6 +112,29 @@ func TestReduce_Model(t *testing.T) {
 		f("REDUCE_COUNT", func(vs []float64) float64 { return float64(len(vs)) })
 		f("REDUCE_MIN", func(vs []float64) float64 { return slices.Min(vs) })
 		f("REDUCE_MAX", func(vs []float64) float64 { return slices.Max(vs) })
+		mean := func(vs []float64) float64 { return total(vs) / float64(len(vs)) }
+		f("REDUCE_STDDEV", func(vs []float64) float64 {
+			var squares []float64
+			for _, v := range vs {
+				squares = append(squares, v*v)
+			}
+			return math.Sqrt(max(0, mean(squares)-mean(vs)*mean(vs)))
+		})
+		isTrue := func(vs []float64) float64 {
+			return float64(len(slices.DeleteFunc(slices.Clone(vs), func(v float64) bool { return v == 0 })))
+		}
+		f("REDUCE_COUNT_TRUE", isTrue)
+		f("REDUCE_COUNT_FALSE", func(vs []float64) float64 { return float64(len(vs)) - isTrue(vs) })
+		f("REDUCE_FRACTION_TRUE", func(vs []float64) float64 { return isTrue(vs) / float64(len(vs)) })
+		for name, q := range map[string]float64{"99": 0.99, "95": 0.95, "50": 0.5, "05": 0.05} {
+			f("REDUCE_PERCENTILE_"+name, func(vs []float64) float64 {
+				sorted := slices.Sorted(slices.Values(vs))
+				rank := q * float64(len(vs)-1)
+				low := int(rank)
+				high := sorted[min(low+1, len(sorted)-1)]
+				return sorted[low] + (high-sorted[low])*(rank-float64(low))
+			})
+		}
 	})
 }
 
@@ -148,10 +151,15 @@ func BenchmarkReduce(b *testing.B) {
 			columns[s].Values = append(columns[s].Values, float64(i))
 		}
 	}
-	reducer, err := reduce.Parse("REDUCE_MEAN")
-	require.NoError(b, err)
-	for b.Loop() {
-		reducer.Reduce(columns)
+	for _, name := range []string{"REDUCE_MEAN", "REDUCE_STDDEV", "REDUCE_PERCENTILE_99"} {
+		b.Run(name, func(b *testing.B) {
+			reducer, err := reduce.Parse(name)
+			require.NoError(b, err)
+			b.ReportAllocs()
+			for b.Loop() {
+				reducer.Reduce(columns)
+			}
+			b.ReportMetric(float64(series*minutes)*float64(b.N)/b.Elapsed().Seconds(), "points/s")
+		})
 	}
-	b.ReportMetric(float64(series*minutes)*float64(b.N)/b.Elapsed().Seconds(), "points/s")
 }

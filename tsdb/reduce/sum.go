@@ -1,17 +1,16 @@
 package reduce
 
-import "selvedge.dev/tsdb"
+import "selvedge.dev/tsdb/population"
 
-// sumReducer is REDUCE_SUM: the sum of the values at a time. Valid for DELTA
-// and GAUGE series with numeric values; kind and value type stay (the API).
+// sumReducer is REDUCE_SUM: the sum of the values at a time.
+//
+//   - Source: "the sum across time series for each alignment period."
+//   - Valid for DELTA and GAUGE series with numeric values; value type and
+//     kind stay (the API).
+//   - Gaps: a series without a point at the time adds nothing, so that the sum
+//     falls while a device is silent; REDUCE_COUNT beside it tells.
 type sumReducer struct{}
 
 func (sumReducer) name() string { return "REDUCE_SUM" }
 
-func (sumReducer) accepts(kind tsdb.MetricKind, valueType tsdb.ValueType) bool {
-	return reducible(kind) && numeric(valueType)
-}
-
-func (sumReducer) describe(*tsdb.Series) {}
-
-func (sumReducer) value(values []float64) float64 { return sum(values) }
+func (sumReducer) value(values []float64) float64 { return population.Sum(values) }

@@ -41,15 +41,18 @@
 //
 // # Querying
 //
-//	align NAME [period D] from TIME to TIME [where FILTER]
+//	align NAME [period D] from TIME to TIME [then AGAIN] [where FILTER]
 //	reduce NAME [by (LABEL, ...)] of align ...
 //	  SERIES VALUE@TIME...
 //
 // asks the query engine and expects exactly these series and points; no body
-// expects no series. A SERIES without a metric type stands for whatever
-// metric there is. NAME is that of an aligner or reducer without its prefix,
-// in lower case. VALUE may be a fraction, so that 10/60 need not be rounded
-// by hand. Instead of series the body may say
+// expects no series. AGAIN is the secondary aggregation:
+//
+//	[reduce NAME [by (LABEL, ...)] of] align NAME [period D]
+//
+// A SERIES without a metric type stands for whatever metric there is. NAME is
+// that of an aligner or reducer without its prefix, in lower case. VALUE may be
+// a fraction, so that 10/60 need not be rounded by hand. Instead of series the body may say
 //
 //	is KIND TYPE [UNIT]     what every series of the answer is; series follow
 //	fails TEXT              that the query is Invalid, with a message that

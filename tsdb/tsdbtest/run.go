@@ -145,10 +145,7 @@ func (r runner) ask(line int, q *question) {
 	req := query.Request{
 		Project: r.project, Filter: q.filter,
 		Start: time.UnixMilli(int64(q.from)), End: time.UnixMilli(int64(q.to)),
-		Aggregation: query.Aggregation{
-			AlignmentPeriod: q.period, PerSeriesAligner: q.aligner,
-			CrossSeriesReducer: q.reducer, GroupByFields: q.groupBy,
-		},
+		Aggregation: q.first, SecondaryAggregation: q.second,
 	}
 	if q.filter == "" {
 		req.Filter = fmt.Sprintf("project = %q", r.project)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/query"
 )
 
 // step is one step of a script: a load or a question.
@@ -29,14 +30,13 @@ type load struct {
 
 // question is a query and what it must answer.
 type question struct {
-	reducer, aligner string
-	groupBy          []string
-	period           time.Duration
-	from, to         tsdb.Millis
-	filter           string
-	fails            string // "" when it must not fail
-	is               string // "" when the script does not say
-	want             map[string]columns
+	// first and second are the aggregations; the second may be the zero one.
+	first, second query.Aggregation
+	from, to      tsdb.Millis
+	filter        string
+	fails         string // "" when it must not fail
+	is            string // "" when the script does not say
+	want          map[string]columns
 }
 
 // columns are the points of a series of an answer.
@@ -45,11 +45,15 @@ type columns struct {
 	values []float64
 }
 
+// aggregateForm is the form of one aggregation: its reducer, what it groups by,
+// its aligner and its period.
+const aggregateForm = `(?:reduce (\w+)(?: by \(([^)]*)\))? of )?align (\w+)(?: period (\S+))?`
+
 // The forms of lines and of what is in them.
 var (
 	commentForm = regexp.MustCompile(`(^|\s)#.*$`)
 	loadForm    = regexp.MustCompile(`^load (\S+)(?: from (\S+))?(?: as (\w+) (\w+)(?: (\S+))?)?$`)
-	queryForm   = regexp.MustCompile(`^(?:reduce (\w+)(?: by \(([^)]*)\))? of )?align (\w+)(?: period (\S+))? from (\S+) to (\S+)(?: where (.*))?$`)
+	queryForm   = regexp.MustCompile(`^` + aggregateForm + ` from (\S+) to (\S+)(?: then ` + aggregateForm + `)?(?: where (.*))?$`)
 	seriesForm  = regexp.MustCompile(`^([^{\s]*)(?:\{([^}]*)\})?\s+(.*)$`)
 	labelForm   = regexp.MustCompile(`^\s*([\w.]+)="([^"]*)"\s*$`)
 	valueForm   = regexp.MustCompile(`^(_|[-+]?[\d.]+(?:e[-+]?\d+)?)([-+][\d.]+)?(?:x(\d+))?$`)
@@ -101,27 +105,42 @@ func parseHead(line string) (step, error) {
 	if m == nil {
 		return step{}, fmt.Errorf("no step begins like %q", line)
 	}
-	q := &question{aligner: "ALIGN_" + strings.ToUpper(m[3]), filter: m[7], want: map[string]columns{}}
-	if m[1] != "" {
-		q.reducer = "REDUCE_" + strings.ToUpper(m[1])
+	q := &question{filter: m[11], want: map[string]columns{}}
+	var err error
+	if q.first, err = parseAggregation(m[1:5]); err != nil {
+		return step{}, err
 	}
-	for label := range strings.SplitSeq(m[2], ",") {
-		switch name, isResource := strings.CutPrefix(strings.TrimSpace(label), "resource."); {
-		case isResource:
-			q.groupBy = append(q.groupBy, "resource.labels."+name)
-		case name != "":
-			q.groupBy = append(q.groupBy, "metric.labels."+name)
-		}
-	}
-	var times [3]tsdb.Millis
-	for i, text := range []string{cmp.Or(m[4], "0s"), m[5], m[6]} {
-		var err error
-		if times[i], err = millis(text); err != nil {
+	if m[9] != "" {
+		if q.second, err = parseAggregation(m[7:11]); err != nil {
 			return step{}, err
 		}
 	}
-	q.period, q.from, q.to = time.Duration(times[0])*time.Millisecond, base+times[1], base+times[2]
-	return step{question: q}, nil
+	from, err := millis(m[5])
+	if err != nil {
+		return step{}, err
+	}
+	to, err := millis(m[6])
+	q.from, q.to = base+from, base+to
+	return step{question: q}, err
+}
+
+// parseAggregation reads what aggregateForm has found.
+func parseAggregation(m []string) (query.Aggregation, error) {
+	agg := query.Aggregation{PerSeriesAligner: "ALIGN_" + strings.ToUpper(m[2])}
+	if m[0] != "" {
+		agg.CrossSeriesReducer = "REDUCE_" + strings.ToUpper(m[0])
+	}
+	for label := range strings.SplitSeq(m[1], ",") {
+		switch name, isResource := strings.CutPrefix(strings.TrimSpace(label), "resource."); {
+		case isResource:
+			agg.GroupByFields = append(agg.GroupByFields, "resource.labels."+name)
+		case name != "":
+			agg.GroupByFields = append(agg.GroupByFields, "metric.labels."+name)
+		}
+	}
+	period, err := millis(cmp.Or(m[3], "0s"))
+	agg.AlignmentPeriod = time.Duration(period) * time.Millisecond
+	return agg, err
 }
 
 // millis reads a duration.

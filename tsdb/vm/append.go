@@ -59,14 +59,14 @@ func (s *Store) Check(sample tsdb.Sample) string {
 	if !nameable(sample.Series) {
 		return InvalidSeries
 	}
-	return verdict(sample, s.kept(time.Now(), 0))
+	return verdict(sample, s.options.kept(time.Now(), 0))
 }
 
 // kept are the times that are kept at the instant now, widened by slack.
-func (s *Store) kept(now time.Time, slack time.Duration) tsdb.Interval {
+func (o *Options) kept(now time.Time, slack time.Duration) tsdb.Interval {
 	return tsdb.Interval{
-		Start: max(firstMillis, tsdb.Millis(now.Add(-s.options.Retention-slack).UnixMilli())),
-		End:   tsdb.Millis(now.Add(s.options.Future + slack).UnixMilli()),
+		Start: max(firstMillis, tsdb.Millis(now.Add(-o.Retention-slack).UnixMilli())),
+		End:   tsdb.Millis(now.Add(o.Future + slack).UnixMilli()),
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
 	if s.engine.IsReadOnly() {
 		return &fault.Error{Op: op, Kind: fault.Exhausted, Reason: ReadOnly, Err: errors.New("the disk is nearly full")}
 	}
-	if err := s.checkAll(op, samples); err != nil {
+	if err := s.options.checkAll(op, samples, nameable); err != nil {
 		return err
 	}
 	var b *batch
@@ -113,9 +113,10 @@ func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
 	return nil
 }
 
-// checkAll finds the first sample that is to be refused.
-func (s *Store) checkAll(op string, samples []tsdb.Sample) error {
-	kept := s.kept(time.Now(), appendSlack)
+// checkAll finds the first sample that is to be refused; nameable says which
+// identities can be kept.
+func (o *Options) checkAll(op string, samples []tsdb.Sample, nameable func(*tsdb.Series) bool) error {
+	kept := o.kept(time.Now(), appendSlack)
 	var last *tsdb.Series
 	for i := range samples {
 		series, reason := samples[i].Series, ""

@@ -52,10 +52,15 @@ func (c *columns) add(ref *storage.BlockRef, tr storage.TimeRange) error {
 	if err := c.block.UnmarshalData(); err != nil {
 		return fmt.Errorf("decode block: %w", err)
 	}
-	n := len(c.times)
-	c.times, c.values = c.block.AppendRowsWithTimeRangeFilter(c.times, c.values, tr)
-	c.settle(n)
+	c.take(&c.block, tr)
 	return nil
+}
+
+// take adds the points of a decoded block that are within tr.
+func (c *columns) take(block *storage.Block, tr storage.TimeRange) {
+	n := len(c.times)
+	c.times, c.values = block.AppendRowsWithTimeRangeFilter(c.times, c.values, tr)
+	c.settle(n)
 }
 
 // settle makes one ascending sequence of the points before n, which are one,

@@ -1,6 +1,8 @@
 // Package vm keeps time series in VictoriaMetrics' storage engine, embedded in
 // this process (github.com/VictoriaMetrics/VictoriaMetrics/lib/storage). It is
-// the only package that imports that engine.
+// the only package that imports that engine. Remote keeps them in a
+// VictoriaMetrics server instead, and passes the same suite; what it promises
+// and asks for is in its own comment, and the rest of this one is about Store.
 //
 // The invariant: what Append accepted is in every later Select, and what Sync
 // returned for is on disk, index and data. The engine itself promises neither
@@ -42,7 +44,8 @@
 // Measured on two cores: Append 0.4 to 0.9 µs of processor time for a sample,
 // without an allocation of its own; making 15,000 samples visible 5 to 20 ms;
 // Sync 30 to 60 ms when little changed and 150 to 300 ms at 300,000 samples/s,
-// on an ext4 file system; Select 30 to 100 million points/s. An idle store
+// on an ext4 file system; Select 30 to 100 million points/s, Scan
+// that for each processor. An idle store
 // takes 20 MB when opened and some 60 MB after it was busy, 16 of them buffers
 // of the engine for each month that is written to.
 package vm

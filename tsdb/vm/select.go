@@ -22,10 +22,18 @@ import (
 // ends, to the second.
 func (s *Store) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsdb.Series, tsdb.Points) error) error {
 	const op = "tsdb/vm.Select"
+	q := &query{store: s, sel: sel, visit: visit}
+	q.readAll = q.readInTurn
+	return s.answer(ctx, op, q)
+}
+
+// answer answers a query.
+func (s *Store) answer(ctx context.Context, op string, q *query) error {
 	if err := s.use(op); err != nil {
 		return err
 	}
 	defer s.users.Done()
+	sel := &q.sel
 	if sel.Project == "" {
 		return &fault.Error{Op: op, Kind: fault.Invalid, Field: "project", Err: errors.New("a selection needs a project")}
 	}
@@ -34,13 +42,10 @@ func (s *Store) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsdb
 	}
 	fill(&sel.MaxSeries, s.options.MaxSeries)
 	fill(&sel.MaxPoints, s.options.MaxPoints)
-	kept := s.kept(time.Now(), 0)
-	q := &query{
-		store: s, sel: sel, visit: visit,
-		within: storage.TimeRange{
-			MinTimestamp: int64(max(sel.Interval.Start, kept.Start)),
-			MaxTimestamp: int64(min(sel.Interval.End, kept.End)),
-		},
+	kept := s.options.kept(time.Now(), 0)
+	q.within = storage.TimeRange{
+		MinTimestamp: int64(max(sel.Interval.Start, kept.Start)),
+		MaxTimestamp: int64(min(sel.Interval.End, kept.End)),
 	}
 	if q.within.MinTimestamp > q.within.MaxTimestamp {
 		return nil
@@ -54,13 +59,16 @@ func (s *Store) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsdb
 	return nil
 }
 
-// query is one Select under way.
+// query is one Select or Scan under way.
 type query struct {
 	store  *Store
 	sel    tsdb.Selection
 	within storage.TimeRange
 	visit  func(*tsdb.Series, tsdb.Points) error
-	// visitErr is the error of visit, which is returned as it is.
+	// readAll reads the blocks that were found.
+	readAll func(ctx context.Context) error
+	// visitErr is the error of the caller's function, which is returned as it
+	// is.
 	visitErr error
 
 	// series are those that are kept, and blocks their blocks.
@@ -89,6 +97,11 @@ func (q *query) run(ctx context.Context) error {
 			return fmt.Errorf("filter by metric: %w", err)
 		}
 	}
+	for _, c := range q.sel.Where {
+		if err := addCondition(filters, c); err != nil {
+			return fmt.Errorf("filter by %s: %w", c.Label, err)
+		}
+	}
 	var search storage.Search
 	// The bound of matching series is after Keep, of which the engine does
 	// not know.
@@ -100,8 +113,8 @@ func (q *query) run(ctx context.Context) error {
 	return q.readAll(ctx)
 }
 
-// readAll reads and visits the series whose blocks were found.
-func (q *query) readAll(ctx context.Context) error {
+// readInTurn reads and visits the series whose blocks were found.
+func (q *query) readInTurn(ctx context.Context) error {
 	var c columns
 	for len(q.blocks) > 0 {
 		n := 1
@@ -182,19 +195,25 @@ func (q *query) sortBlocks() {
 
 // identify is the described series of a name, or nil if it is not kept.
 func (q *query) identify(mn *storage.MetricName, name []byte) (*tsdb.Series, error) {
+	return q.store.options.identify(&q.sel, mn, name)
+}
+
+// identify is the described series of a name that an engine found for a
+// selection, or nil if it is not kept.
+func (o *Options) identify(sel *tsdb.Selection, mn *storage.MetricName, name []byte) (*tsdb.Series, error) {
 	series, err := parseName(mn, name)
 	if err != nil {
 		return nil, err
 	}
-	if series.Project != q.sel.Project || q.sel.Metric != "" && series.Metric != q.sel.Metric {
+	if series.Project != sel.Project || sel.Metric != "" && series.Metric != sel.Metric {
 		return nil, fmt.Errorf("BUG: the engine found %q of project %q, asked for %q of %q",
-			series.Metric, series.Project, q.sel.Metric, q.sel.Project)
+			series.Metric, series.Project, sel.Metric, sel.Project)
 	}
 	series.Kind, series.ValueType = tsdb.Gauge, tsdb.Double
-	if d, ok := q.store.options.Describe(series.Project, series.Metric); ok {
+	if d, ok := o.Describe(series.Project, series.Metric); ok {
 		series.Kind, series.ValueType, series.Unit = d.Kind, d.ValueType, d.Unit
 	}
-	if q.sel.Keep != nil && !q.sel.Keep(series) {
+	if sel.Keep != nil && !sel.Keep(series) {
 		return nil, nil
 	}
 	return series, nil
@@ -202,22 +221,8 @@ func (q *query) identify(mn *storage.MetricName, name []byte) (*tsdb.Series, err
 
 // read reads the blocks of one series and visits it.
 func (q *query) read(ctx context.Context, c *columns, blocks []blockOf) error {
-	c.reset()
-	rows := 0
-	for i := range blocks {
-		rows += blocks[i].ref.RowsCount()
-	}
-	c.grow(min(rows, q.sel.MaxPoints))
-	for i := range blocks {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.add(&blocks[i].ref, q.within); err != nil {
-			return err
-		}
-		if err := bound("points", q.points+c.len(), q.sel.MaxPoints); err != nil {
-			return err
-		}
+	if err := q.gather(ctx, c, blocks, q.sel.MaxPoints-q.points); err != nil {
+		return err
 	}
 	if c.len() == 0 {
 		return nil
@@ -231,10 +236,37 @@ func (q *query) read(ctx context.Context, c *columns, blocks []blockOf) error {
 	return q.visitErr
 }
 
+// gather reads the blocks of one series, of which room points are allowed.
+func (q *query) gather(ctx context.Context, c *columns, blocks []blockOf, room int) error {
+	c.reset()
+	rows := 0
+	for i := range blocks {
+		rows += blocks[i].ref.RowsCount()
+	}
+	c.grow(min(rows, max(0, room)))
+	for i := range blocks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.add(&blocks[i].ref, q.within); err != nil {
+			return err
+		}
+		if c.len() > room {
+			return exhausted("points", q.sel.MaxPoints)
+		}
+	}
+	return nil
+}
+
 // bound is Exhausted when n of something are over the limit.
 func bound(what string, n, limit int) error {
 	if n <= limit {
 		return nil
 	}
+	return exhausted(what, limit)
+}
+
+// exhausted is the error of a selection over a limit.
+func exhausted(what string, limit int) error {
 	return &fault.Error{Kind: fault.Exhausted, Err: fmt.Errorf("the selection holds more than %d %s", limit, what)}
 }

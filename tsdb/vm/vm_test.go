@@ -190,7 +190,7 @@ func TestSelect_TwoNumbers(t *testing.T) {
 	}
 	q.blocks = twice
 	q.sortBlocks()
-	require.NoError(t, q.readAll(t.Context()))
+	require.NoError(t, q.readInTurn(t.Context()))
 	require.Equal(t, 2, q.visited)
 	require.Equal(t, 110, q.points)
 }

@@ -1,8 +1,10 @@
 package filter
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"selvedge.dev/tsdb"
@@ -13,10 +15,49 @@ type operator string
 
 // The operators.
 const (
-	equal    operator = "="
-	notEqual operator = "!="
-	has      operator = ":"
+	equal          operator = "="
+	notEqual       operator = "!="
+	has            operator = ":"
+	less           operator = "<"
+	lessOrEqual    operator = "<="
+	greater        operator = ">"
+	greaterOrEqual operator = ">="
 )
+
+// operators are those that a comparison may have: the first three of anything,
+// the others of a label.
+var operators = []operator{equal, notEqual, has, less, lessOrEqual, greater, greaterOrEqual}
+
+// orders are the operators that compare numbers.
+var orders = map[operator]func(value, bound float64) bool{
+	less:           func(v, b float64) bool { return v < b },
+	lessOrEqual:    func(v, b float64) bool { return v <= b },
+	greater:        func(v, b float64) bool { return v > b },
+	greaterOrEqual: func(v, b float64) bool { return v >= b },
+}
+
+// orderTest makes the test of a comparison of numbers: a value that is none
+// does not match.
+func orderTest(op operator, text string) (func(string) bool, error) {
+	bound, ok := number(text)
+	if !ok {
+		return nil, fmt.Errorf("%s compares numbers, and %s is none", op, quote(text))
+	}
+	inOrder := orders[op]
+	return func(v string) bool {
+		n, ok := number(v)
+		return ok && inOrder(n, bound)
+	}, nil
+}
+
+// number reads a finite decimal number: digits, a sign, a point, an exponent.
+func number(text string) (float64, bool) {
+	if strings.Trim(text, "+-.0123456789eE") != "" {
+		return 0, false // "inf", "0x1p4" and "1_000" are Go's numbers
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return n, err == nil
+}
 
 // present is the argument of ":" that asks for presence instead of a
 // substring, when it is not quoted.

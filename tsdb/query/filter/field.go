@@ -17,6 +17,8 @@ const (
 	resourceType
 	metricLabel
 	resourceLabel
+	systemLabel // of metadata, which no series has
+	userLabel   // likewise
 )
 
 // fixed are the fields that have no label, by name.
@@ -32,6 +34,17 @@ var prefixes = []struct {
 	{"resource.labels", resourceLabel},
 	{"metric.label", metricLabel},
 	{"resource.label", resourceLabel},
+	{"metadata.system_labels", systemLabel},
+	{"metadata.user_labels", userLabel},
+	{"metadata.system_label", systemLabel},
+	{"metadata.user_label", userLabel},
+}
+
+// refusedFields are fields of the API that mean nothing here, and why: to read
+// them as no match would answer another question.
+var refusedFields = map[string]string{
+	"group.id": "there are no groups; resource.labels.NAME says which resources",
+	"group":    "there are no groups; resource.labels.NAME says which resources",
 }
 
 // Field is a part of a series that a filter or a grouping names. Fields are
@@ -46,6 +59,9 @@ func MetricType() Field { return Field{kind: metricType} }
 
 // ResourceType is the field resource.type.
 func ResourceType() Field { return Field{kind: resourceType} }
+
+// Project is the field project.
+func Project() Field { return Field{kind: project} }
 
 // ParseField reads a field as it is written in a filter:
 // metric.labels.state, metric.label."state", resource.type.
@@ -84,6 +100,8 @@ func (f Field) find(s *tsdb.Series) (string, bool) {
 		return s.MetricLabels.Get(f.label)
 	case resourceLabel:
 		return s.ResourceLabels.Get(f.label)
+	case systemLabel, userLabel:
+		return "", false
 	}
 	panic(fmt.Sprintf("BUG: field kind %d", f.kind))
 }

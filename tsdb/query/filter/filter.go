@@ -14,10 +14,13 @@
 //	term       = { "NOT" | "-" } ( "(" sequence ")" | comparison ) .
 //	comparison = field ( "=" | "!=" ) ( string | word | function ) .
 //	comparison = field ":" ( string | word ) .
+//	comparison = field ( "<" | "<=" | ">" | ">=" ) number .
 //	function   = name "(" string { "," string } ")" .
 //	field      = "project" | "metric.type" | "resource.type"
-//	           | ( "metric" | "resource" ) ( ".labels" | ".label" ) [ "." label ] .
+//	           | ( "metric" | "resource" ) ( ".labels" | ".label" ) [ "." label ]
+//	           | "metadata" ( ".system_labels" | ".user_labels" ) [ "." label ] .
 //	label      = word | string .
+//	number     = string | word .
 //
 // OR binds tighter than AND, as in all of Google's filter languages
 // (google.aip.dev/160 and the Logging query language): a AND b OR c is
@@ -31,13 +34,18 @@
 //
 // # Meaning
 //
-// All comparisons are of strings. A label that a series does not have equals
+// =, != and : compare strings; <, <=, > and >= compare numbers, and a value that
+// is no number matches none of them. A label that a series does not have equals
 // "", so != is always the opposite of =. The functions are starts_with,
 // ends_with, has_substring, one_of and monitoring.regex.full_match, whose
 // argument is an RE2 expression that must match the whole value; all are case
 // sensitive. The has-operator ":" looks for a substring and ignores case;
 // metric.labels.x:* asks whether there is a label x, and so does
 // metric.labels:x.
+//
+// Metadata are labels that no series here has, as of a resource that nobody
+// described. Groups (group.id) do not exist here, and a filter that names one
+// is refused: it would select nothing, and not because there is nothing.
 //
 // A parsed Filter is immutable and may be used concurrently.
 package filter

@@ -14,7 +14,7 @@ import (
 // climate is the series that the tests filter.
 var climate = &tsdb.Series{
 	Project: "p", Metric: "com.example.climate/temperature", Resource: "device",
-	MetricLabels:   tsdb.Labels{{Name: "empty", Value: ""}, {Name: "room", Value: "Living Room"}, {Name: "with.dot", Value: "w"}},
+	MetricLabels:   tsdb.Labels{{Name: "code", Value: "404"}, {Name: "empty", Value: ""}, {Name: "room", Value: "Living Room"}, {Name: "with.dot", Value: "w"}},
 	ResourceLabels: tsdb.Labels{{Name: "device_id", Value: "d1"}, {Name: "project_id", Value: "p"}},
 }
 
@@ -77,6 +77,21 @@ func TestMatch(t *testing.T) {
 	f(`metric.labels.none:*`, false)
 	f(`metric.labels:room`, true)
 	f(`resource.label:"room"`, false)
+	// Numbers are compared as numbers.
+	f(`metric.labels.code >= 400 AND metric.labels.code < 500`, true)
+	f(`metric.labels.code > 404`, false)
+	f(`metric.labels.code <= "404.0"`, true)
+	f(`metric.labels.code > 50`, true)
+	f(`metric.labels.code > -1e3`, true)
+	f(`metric.labels.room > 0`, false)
+	f(`NOT metric.labels.room > 0`, true)
+	f(`metric.labels.none < 1`, false)
+	// Metadata are labels that no series has.
+	f(`metadata.user_labels.team = "ops"`, false)
+	f(`metadata.user_labels.team = ""`, true)
+	f(`metadata.system_labels."machine type":*`, false)
+	f(`metadata.user_label.team != "ops"`, true)
+	f(`metadata.system_labels:x`, false)
 	// Operators: NOT over OR over AND, and no operator is AND.
 	f(`project=p AND resource.type=device`, true)
 	f(`project=p resource.type=device`, true)
@@ -116,6 +131,7 @@ func TestString(t *testing.T) {
 	f(`metric.label.x : '*'`, `metric.labels.x:"*"`)
 	f(`project = one_of( "a" ,'b')`, `project = one_of("a", "b")`)
 	f(`project = "a\"\\\n\té\u0041\u0001"`, `project = "a\"\\\u000a\u0009éA\u0001"`)
+	f(`metric.label.code>=400 -metadata.user_label.a:"b"`, `metric.labels.code >= "400" AND NOT metadata.user_labels.a:"b"`)
 	f(`metric.labels.9a=x`, `metric.labels."9a" = "x"`)
 }
 
@@ -159,7 +175,15 @@ func TestParse_Errors(t *testing.T) {
 	f(`project = p)`, `at position 12: ")" is unexpected here`)
 	f(`()`, `at position 2: ")" is unexpected, a field is missing`)
 	f(`"x" = p`, `at position 1: the string "x" is unexpected, a field is missing`)
-	f(`project > 3`, `at position 9: ">" is unexpected after project`)
+	f(`project > 3`, `at position 9: ">" is unexpected after project, which is compared with =, != or :`)
+	f(`metric.type >= 3`, `">=" is unexpected after metric.type`)
+	f(`metric.labels.x > abc`, `at position 19: > compares numbers, and "abc" is none`)
+	f(`metric.labels.x > inf`, `> compares numbers`)
+	f(`metric.labels.x <= starts_with("1")`, `<= compares numbers`)
+	f(`metric.labels.x =~ "1"`, `which is compared with =, !=, :, <, <=, > or >=`)
+	f(`group.id = "g"`, `at position 1: "group.id" cannot be filtered by: there are no groups`)
+	f(`metric.type = "a" AND group = "g"`, `there are no groups`)
+	f(`metadata.labels.x = "g"`, `"metadata.labels.x" is no field`)
 	f(`project =~ "x"`, `at position 9: "=~" is unexpected after project`)
 	f(`project = "x`, `at position 11: the string without an end is unexpected`)
 	f(`project = "\d"`, `at position 11: the escape \d is unexpected`)
@@ -239,6 +263,7 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		``, `metric.type = "a/b" AND resource.labels.device_id = one_of("d1", 'd2')`,
 		`-(metric.label."x y":* OR NOT project!=p) resource.type = ends_with("e")`,
+		`metric.labels.code >= 400.5 metadata.user_labels."a b" < "-1e3"`, `group.id = "g"`,
 		`metric.labels:x`, `project = monitoring.regex.full_match("a.*\\d")`, `project="\u00e9\n"`, `((((`, `metric.labels."`, `a AND b`,
 	} {
 		f.Add(seed)

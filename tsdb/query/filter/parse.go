@@ -177,11 +177,30 @@ func (p *parser) comparison() (expr, error) {
 		return nil, err
 	}
 	op := operator(p.token.text)
-	if p.token.kind != symbol || !slices.Contains([]operator{equal, notEqual, has}, op) {
-		return nil, p.errorf("%s is unexpected after %s, which is compared with =, != or :", p.token, f)
+	compared := operators
+	if f.label == "" { // types and projects have no order
+		compared = operators[:3]
+	}
+	if p.token.kind != symbol || !slices.Contains(compared, op) {
+		return nil, p.errorf("%s is unexpected after %s, which is compared with %s", p.token, f, list(compared))
 	}
 	p.next()
 	return p.value(comparison{field: f, op: op})
+}
+
+// list names operators for a message.
+func list(ops []operator) string {
+	var b strings.Builder
+	for i, op := range ops {
+		switch {
+		case i > 0 && i == len(ops)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(op))
+	}
+	return b.String()
 }
 
 // labels is the kind of labels that name stands for when it is the whole set:
@@ -234,12 +253,15 @@ func (p *parser) field(name string) (Field, error) {
 		}
 		return Field{prefix.kind, label}, nil
 	}
+	if reason, ok := refusedFields[name]; ok {
+		return Field{}, p.errorf("%s cannot be filtered by: %s", p.token, reason)
+	}
 	switch strings.ToUpper(name) {
 	case "AND", "OR", "NOT":
 		return Field{}, p.errorf("%s is unexpected here; a field is missing, and operators are upper case", p.token)
 	}
 	return Field{}, p.errorf(
-		"%s is no field; project, metric.type, resource.type, metric.labels.NAME and resource.labels.NAME are", p.token)
+		"%s is no field; project, metric.type, resource.type, metric.labels.NAME, resource.labels.NAME, metadata.system_labels.NAME and metadata.user_labels.NAME are", p.token)
 }
 
 // value reads the right-hand side of c.
@@ -249,6 +271,15 @@ func (p *parser) value(c comparison) (expr, error) {
 		return nil, p.errorf("%s is unexpected, a value is missing", t)
 	}
 	p.next()
+	if _, ordered := orders[c.op]; ordered {
+		test, err := orderTest(c.op, t.text)
+		if err != nil {
+			p.token = t
+			return nil, p.errorf("%v", err)
+		}
+		c.args, c.test = []string{t.text}, test
+		return c, nil
+	}
 	if t.kind == word && p.token.is("(") && p.token.at == t.upto {
 		return p.function(c, t)
 	}

@@ -1,0 +1,30 @@
+package align
+
+import (
+	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/population"
+)
+
+// percentile05Aligner is ALIGN_PERCENTILE_05: the value that 5 in 100 of the
+// window's values are below; nearly the smallest, but no single outlier.
+//
+//   - Source: "The resulting data point in each alignment period is the 5th
+//     percentile of all data points in the period."
+//   - Valid for GAUGE and DELTA metrics with numeric values; the result is
+//     GAUGE and DOUBLE (the API, which names distribution values; the
+//     distribution of numeric values is that of the window's points).
+//   - Between two values it is interpolated by rank: population.Percentile.
+//   - Gaps: windows without points give none, missing points inside a window
+//     do not count.
+//   - Resets: do not exist for these kinds.
+//   - Edges: the package's; late data counts as if it had come in time.
+//   - A single point is its own percentile.
+type percentile05Aligner struct{}
+
+func (percentile05Aligner) name() string { return "ALIGN_PERCENTILE_05" }
+
+func (percentile05Aligner) reads(g Grid) tsdb.Interval { return g.own() }
+
+func (percentile05Aligner) value(w *window) (float64, bool) {
+	return population.Percentile(w.reorderable(), 5), true
+}

@@ -1,0 +1,211 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/tsdb"
+)
+
+const (
+	// answerBytes bounds what is read of an answer that is no data.
+	answerBytes = 4 << 20
+	// quotedBytes is how much of an answer an error repeats.
+	quotedBytes = 300
+	// remoteTimeout bounds how long a server may take to begin an answer.
+	remoteTimeout = 30 * time.Second
+	// remoteIdle is how many connections are kept.
+	remoteIdle = 16
+)
+
+// Remote is a tsdb.Store over a VictoriaMetrics server, single node, version
+// 1.150 or later; make one with Connect. Points go there by Prometheus remote
+// write and come back by its native export, under the names that Store gives
+// them. The project is a label: every selection names it, and a series of
+// another project in an answer is an error.
+//
+// # The server
+//
+// It must have the retention that Options say (its own default is a month), no
+// deduplication, no relabelling, and its API must not be reachable for anybody
+// else: it knows no projects. It drops silently what it does not keep, so what
+// it would drop is refused here: points outside of the retention, and series of
+// over 40 labels, with names over 256 bytes or values over 4 KiB. Its limits of
+// series must not be set.
+//
+// # What is visible
+//
+// What this Remote appended is in its later Selects, as with Store: the server
+// is asked to flush its buffers. What another writer appended is there after a
+// second, and a series that another one made after ten.
+//
+// # What Sync promises
+//
+// A server acknowledges samples in memory and writes them to files after up to
+// five seconds; a crash of it loses those. Sync has it make a snapshot, which
+// is removed at once, until its metrics say that nothing is in memory only; so
+// what was appended before is in files that the server has synced, whether it
+// is then killed or its machine loses power. While other writers are busy that
+// moment may not come: then Sync is Unavailable after a dozen tries, and to be
+// called again, by a caller that keeps the samples until then.
+type Remote struct {
+	options Options
+	url     *url.URL
+	http    *http.Client
+
+	// adding is held shared while samples are sent, and exclusively while a
+	// mark moves; see Store.
+	adding sync.RWMutex
+	// added counts the batches that were sent.
+	added atomic.Uint64
+	// visible and durable say how many of them Select sees and the disk has.
+	visible, durable *horizon
+
+	// mu guards closed; users are the calls that Close waits for.
+	mu     sync.Mutex
+	closed bool
+	users  sync.WaitGroup
+}
+
+var _ tsdb.Store = (*Remote)(nil)
+
+// Connect makes a store over the server at the address, "http://HOST:8428", with
+// user and password in it if the server wants some. CacheBytes, MinFreeBytes and
+// Logger are of no use here. It does not wait for the server: what needs it
+// fails with Unavailable while it is away.
+func Connect(address string, options Options) (*Remote, error) {
+	u, err := url.Parse(address)
+	if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		err = errors.New("want http://HOST:PORT or https://HOST:PORT")
+	}
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err // without the address, which may have a password in it
+		}
+		return nil, &fault.Error{Op: "tsdb/vm.Connect", Kind: fault.Invalid, Field: "series", Err: fmt.Errorf("address of VictoriaMetrics: %w", err)}
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	return &Remote{
+		options: options.withDefaults(), url: u, visible: newHorizon(), durable: newHorizon(),
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: remoteIdle, IdleConnTimeout: time.Minute,
+				ResponseHeaderTimeout: remoteTimeout, DisableCompression: true,
+			},
+			// A server does not redirect; who does is somebody else.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// use admits a call, which must call r.users.Done when it is done.
+func (r *Remote) use(op string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return &fault.Error{Op: op, Kind: fault.Unavailable, Err: errors.New("the store is closed")}
+	}
+	r.users.Add(1)
+	return nil
+}
+
+// Close implements tsdb.Store: it waits for the calls that are under way and
+// syncs. Closing again does nothing.
+func (r *Remote) Close() error {
+	err := r.Sync(context.Background())
+	r.mu.Lock()
+	closed := r.closed
+	r.closed = true
+	r.mu.Unlock()
+	if closed {
+		return nil
+	}
+	r.users.Wait()
+	r.http.CloseIdleConnections()
+	return err
+}
+
+// do makes a request and returns the body of the answer, which the caller
+// closes.
+func (r *Remote) do(ctx context.Context, method, path string, params url.Values, body []byte) (io.ReadCloser, error) {
+	u := *r.url
+	u.Path, u.RawQuery = u.Path+path, params.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, unavailable(path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/x-protobuf")
+		req.Header.Set("Content-Encoding", "zstd")
+		req.Header.Set("X-VictoriaMetrics-Remote-Write-Version", "1")
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		var cause *url.Error
+		if errors.As(err, &cause) {
+			err = cause.Err // without the address
+		}
+		return nil, unavailable(path, err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp.Body, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, quotedBytes))
+	err = errors.Join(fmt.Errorf("status %d: %q", resp.StatusCode, text), err, resp.Body.Close())
+	if resp.StatusCode == http.StatusBadRequest {
+		return nil, &fault.Error{Op: "tsdb/vm.Remote", Name: path, Kind: fault.Internal, Err: err}
+	}
+	return nil, unavailable(path, err)
+}
+
+// unavailable is the error of a server that does not do what it should.
+func unavailable(path string, err error) error {
+	return &fault.Error{Op: "tsdb/vm.Remote", Name: path, Kind: fault.Unavailable, Err: err}
+}
+
+// call makes a request whose answer is short, and returns that.
+func (r *Remote) call(ctx context.Context, method, path string, params url.Values, body []byte) ([]byte, error) {
+	answer, err := r.do(ctx, method, path, params, body)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(answer, answerBytes))
+	if err = errors.Join(err, answer.Close()); err != nil {
+		return nil, unavailable(path, err)
+	}
+	return text, nil
+}
+
+// advance has a horizon reach all that was added, by a move that may fail.
+func (r *Remote) advance(ctx context.Context, h *horizon, rest time.Duration, move func(context.Context) error) error {
+	var failed error
+	err := h.reach(ctx, r.added.Load(), func() (uint64, time.Duration) {
+		r.adding.Lock()
+		defer r.adding.Unlock()
+		if failed = move(ctx); failed != nil {
+			return h.mark.Load(), 0
+		}
+		return r.added.Load(), rest
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// reveal makes all that was added visible to searches.
+func (r *Remote) reveal(ctx context.Context) error {
+	_, err := r.call(ctx, http.MethodGet, "/internal/force_flush", nil, nil)
+	return err
+}

@@ -1,0 +1,120 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/encoding"
+	"github.com/VictoriaMetrics/VictoriaMetrics/lib/prompb"
+
+	"selvedge.dev/tsdb"
+)
+
+const (
+	// remoteRows is how many samples one request carries: a few hundred
+	// kilobytes before compression, of the 32 MiB that a server takes.
+	remoteRows = 8192
+	// remoteLabels, remoteNameBytes and remoteValueBytes are the defaults of a
+	// server's limits: a series over them is ignored. The metric's name counts
+	// as a label.
+	remoteLabels = 40
+	// remoteNameBytes bounds the name of a label.
+	remoteNameBytes = 256
+	// remoteValueBytes bounds its value.
+	remoteValueBytes = 4 << 10
+)
+
+// remoteNameable reports whether a server keeps s under its identity.
+func remoteNameable(s *tsdb.Series) bool {
+	if !nameable(s) || len(s.ResourceLabels)+len(s.MetricLabels)+3 > remoteLabels {
+		return false
+	}
+	for _, text := range [...]string{s.Project, s.Metric, s.Resource} {
+		if len(text) >= remoteValueBytes {
+			return false
+		}
+	}
+	for _, labels := range [...]tsdb.Labels{s.ResourceLabels, s.MetricLabels} {
+		for i := range labels {
+			if len(resourcePrefix)+len(labels[i].Name) > remoteNameBytes || len(labels[i].Value) >= remoteValueBytes {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Check returns the reason for which Append would refuse the sample, or "".
+func (r *Remote) Check(sample tsdb.Sample) string {
+	if !remoteNameable(sample.Series) {
+		return InvalidSeries
+	}
+	return verdict(sample, r.options.kept(time.Now(), 0))
+}
+
+// Append implements tsdb.Store. A batch with a sample that Check refuses is
+// refused as a whole, with the reason (times get an hour of grace). When the
+// server fails, some of the batch may be there, and all may be appended again.
+func (r *Remote) Append(ctx context.Context, samples []tsdb.Sample) error {
+	const op = "tsdb/vm.Remote.Append"
+	if err := r.use(op); err != nil {
+		return err
+	}
+	defer r.users.Done()
+	if err := r.options.checkAll(op, samples, remoteNameable); err != nil {
+		return err
+	}
+	for len(samples) > 0 {
+		n := min(len(samples), remoteRows)
+		if err := r.send(ctx, samples[:n]); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		samples = samples[n:]
+	}
+	return nil
+}
+
+// send sends samples in one request. A batch counts as added also when the
+// request failed, since the server may have it.
+func (r *Remote) send(ctx context.Context, samples []tsdb.Sample) error {
+	request := prompb.WriteRequest{}
+	var last *tsdb.Series
+	points := make([]prompb.Sample, 0, len(samples))
+	for i := range samples {
+		points = append(points, prompb.Sample{Value: samples[i].Value, Timestamp: int64(samples[i].Time)})
+		if samples[i].Series != last {
+			last = samples[i].Series
+			request.Timeseries = append(request.Timeseries, prompb.TimeSeries{Labels: labelsOf(last), Samples: points[i:i]})
+		}
+		ts := &request.Timeseries[len(request.Timeseries)-1]
+		ts.Samples = ts.Samples[:len(ts.Samples)+1]
+	}
+	body := encoding.CompressZSTDLevel(nil, request.MarshalProtobuf(nil), 1)
+	r.adding.RLock()
+	defer r.adding.RUnlock()
+	defer r.added.Add(1)
+	_, err := r.call(ctx, http.MethodPost, "/api/v1/write", nil, body)
+	return err
+}
+
+// labelsOf is the identity of s as labels; see appendName.
+func labelsOf(s *tsdb.Series) []prompb.Label {
+	labels := make([]prompb.Label, 0, 3+len(s.ResourceLabels)+len(s.MetricLabels))
+	add := func(name, value string) {
+		labels = append(labels, prompb.Label{Name: name, Value: escapeOf(value) + value})
+	}
+	labels = append(labels, prompb.Label{Name: "__name__", Value: s.Metric})
+	add(projectLabel, s.Project)
+	if s.Resource != "" {
+		add(resourceLabel, s.Resource)
+	}
+	for _, l := range s.ResourceLabels {
+		add(resourcePrefix+l.Name, l.Value)
+	}
+	for _, l := range s.MetricLabels {
+		add(metricPrefix+l.Name, l.Value)
+	}
+	return labels
+}
