@@ -68,7 +68,7 @@ even if the process is killed.`,
 	f.DurationVar(&c.OwnerTimeout, "owner-timeout", 5*time.Minute, "how long the owner of a resource may be missing before it is gone")
 	f.DurationVar(&c.OwnerRecheck, "owner-recheck", time.Hour, "how often owners in other regions are asked for without a reason to")
 	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")
-	f.StringVar(&c.Series, "series", "", "address of the VictoriaMetrics server of the points, http://HOST:8428, with a retention of 400 days and for nobody else; by default they are in the data folder")
+	f.StringVar(&c.Series, "series", "", "address of the VictoriaMetrics server of the points, http://HOST:8428, with a retention of 400 days, best with -dedup.minScrapeInterval=1ms, and for nobody else; by default they are in the data folder")
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
 	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")

@@ -11,6 +11,9 @@ import (
 // come in the order of their keys; so if nothing is reduced, what is behind the
 // page need not be read.
 func (c *collector) read(ctx context.Context, store tsdb.Store, sel tsdb.Selection) error {
+	if done, err := c.push(ctx, store, sel); done || err != nil {
+		return err
+	}
 	scanner, ok := store.(tsdb.Scanner)
 	if !ok {
 		return store.Select(ctx, sel, func(s *tsdb.Series, points tsdb.Points) error {

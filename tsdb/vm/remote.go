@@ -37,8 +37,10 @@ const (
 // # The server
 //
 // It must have the retention that Options say (its own default is a month), no
-// deduplication, no relabelling, and its API must not be reachable for anybody
-// else: it knows no projects. It drops silently what it does not keep, so what
+// relabelling, no deduplication but by one millisecond, and its API must not be
+// reachable for anybody else: it knows no projects. With the flag
+// -dedup.minScrapeInterval=1ms it counts a repeated time as Select does, and
+// can align more; see Push. It drops silently what it does not keep, so what
 // it would drop is refused here: points outside of the retention, and series of
 // over 40 labels, with names over 256 bytes or values over 4 KiB. Its limits of
 // series must not be set.
@@ -70,6 +72,9 @@ type Remote struct {
 	added atomic.Uint64
 	// visible and durable say how many of them Select sees and the disk has.
 	visible, durable *horizon
+	// deduplicates says whether the server counts a repeated time once; nil
+	// until it was asked.
+	deduplicates atomic.Pointer[bool]
 
 	// mu guards closed; users are the calls that Close waits for.
 	mu     sync.Mutex
