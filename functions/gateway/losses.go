@@ -10,7 +10,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"selvedge.dev/sdk/fault"
-	"selvedge.dev/sdk/iam"
 	"selvedge.dev/triggers/ledger"
 )
 
@@ -20,6 +19,8 @@ const listLosses = "logging.losses.list"
 // Losses is the door to the loss ledger: GET /v1/projects/P/losses.
 type Losses struct {
 	Ledger ledger.Ledger
+	// Authorize is as that of [Status].
+	Authorize func(r *http.Request, project, permission string) error
 }
 
 // Routes adds the door.
@@ -54,7 +55,7 @@ const (
 // list handles GET /v1/projects/P/losses?recent=N.
 func (l Losses) list(w http.ResponseWriter, r *http.Request) {
 	project := chi.URLParam(r, "project")
-	if err := iam.Authorize(r, project, listLosses); err != nil {
+	if err := allowed(l.Authorize, r, project, listLosses); err != nil {
 		fault.Write(w, err)
 		return
 	}

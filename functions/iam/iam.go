@@ -1,15 +1,18 @@
-// Package iam stores API keys and serves them over REST: it makes, lists and
-// revokes the keys that package selvedge.dev/sdk/iam checks.
+// Package iam keeps who there is and who may do what. [Accounts] is the service
+// of functions/iam/v1: users, service accounts and their keys, groups, roles,
+// bindings, invitations, and tokens. A [Feed] has the decisions of sdk/iam/access
+// know what the store of Accounts has. [Service] makes, lists and revokes, over
+// REST, the older keys of administrators, projects and devices.
 //
 // A key's secret is in the answer to its making and nowhere else. Who may
-// manage which keys follows from two sets of permissions: "iam.keys." for all
-// keys, which administrators have, and "iam.deviceKeys." for the keys of the
-// devices of a project, which that project's own keys have too. So a project
-// provisions its devices itself, and a project key that leaked can be revoked
-// without having made another like itself.
+// manage which of the older keys follows from two sets of permissions:
+// "iam.keys." for all keys, which administrators have, and "iam.deviceKeys." for
+// the keys of the devices of a project, which that project's own keys have too.
+// So a project provisions its devices itself, and a project key that leaked can
+// be revoked without having made another like itself.
 //
-// Everything may be used concurrently. It knows nothing of people, groups or
-// roles.
+// Nobody hands out more than he has; accounts.go has the rules. Everything may be
+// used concurrently.
 package iam
 
 import (

@@ -37,11 +37,13 @@ type Publisher interface {
 // DefaultProject is the project of an administrator's events that name none.
 const DefaultProject = "default"
 
-// Service is the door. All fields are required but Limits.
+// Service is the door. All fields are required but Limits and MayPublish.
 type Service struct {
 	Broker  Publisher
 	Devices devicesv1.Reader
 	Limits  event.Limits
+	// MayPublish is iam.Authorizer's; nil decides by what the caller is alone.
+	MayPublish func(ctx context.Context, source, device string) error
 
 	mu     sync.Mutex
 	counts map[string]int64
@@ -148,7 +150,13 @@ func (s *Service) admit(ctx context.Context, p iam.Principal, e *event.Event) er
 	if err != nil {
 		return err
 	}
-	if err := iam.MayPublish(p, e.Source(), resolved); err != nil {
+	mayPublish := s.MayPublish
+	if mayPublish == nil {
+		mayPublish = func(ctx context.Context, source, device string) error {
+			return iam.MayPublish(iam.PrincipalOf(ctx), source, device)
+		}
+	}
+	if err := mayPublish(ctx, e.Source(), resolved); err != nil {
 		return err
 	}
 	project := p.Project

@@ -35,9 +35,11 @@ func digest(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secre
 
 // hashMade is the stored hash of a secret that newKey made.
 func hashMade(secret string) string {
-	sum := digest(secret)
-	return plainHash + ":" + hex.EncodeToString(sum[:])
+	return hashOf(digest(secret))
 }
+
+// hashOf is the stored hash of a secret with that digest.
+func hashOf(sum [sha256.Size]byte) string { return plainHash + ":" + hex.EncodeToString(sum[:]) }
 
 // hashChosen is the stored hash of a text that a person chose, stretched by so
 // many rounds.

@@ -69,8 +69,9 @@ func isBase32(s string) bool {
 	return true
 }
 
-// maxHeader bounds the credentials that are looked at.
-const maxHeader = 1024
+// maxHeader bounds the credentials that are looked at: a token that a key of
+// 4096 bits signed is about 1 KiB.
+const maxHeader = 4096
 
 // bearer is the key of an Authorization header: of the scheme Bearer (RFC 6750)
 // or, for clients that know no other way, the password of the scheme Basic (RFC

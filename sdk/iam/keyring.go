@@ -60,8 +60,8 @@ func (k *Keyring) Make(ctx context.Context, p Principal, displayName string, exp
 		expire = expire.UTC().Truncate(time.Millisecond) // as fine as stores keep it
 	}
 	switch {
-	case p.Kind == Anonymous:
-		return "", Record{}, &fault.Error{Op: op, Kind: fault.Invalid, Field: "principal", Err: errors.New("a key is for somebody")}
+	case p.Kind != Admin && p.Kind != Project && p.Kind != Device:
+		return "", Record{}, &fault.Error{Op: op, Kind: fault.Invalid, Field: "principal", Err: errors.New("a key is for an administrator, a project or a device: a service account has keys of its own")}
 	case len(displayName) > maxDisplayName || !utf8.ValidString(displayName):
 		return "", Record{}, &fault.Error{Op: op, Kind: fault.Invalid, Field: "displayName", Err: fmt.Errorf("displayName must be at most %d bytes of UTF-8", maxDisplayName)}
 	case !expire.IsZero() && !expire.After(now):

@@ -25,6 +25,15 @@ func made(t testing.TB, name string) (k *Keyring, store *memory, key string, r R
 	return k, store, key, r
 }
 
+// A service account has keys of its own kind, a user none.
+func TestKeyring_NoKeysOfAccounts(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"users/ada", "projects/p/serviceAccounts/s"} {
+		_, _, err := NewKeyring(newMemory()).Make(t.Context(), principal(t, name), "", time.Time{})
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	}
+}
+
 func TestKeyring_AuthenticatesWhatItMade(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"admin", "projects/p", "projects/p/devices/d"} {

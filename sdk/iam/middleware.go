@@ -2,6 +2,7 @@ package iam
 
 import (
 	"net/http"
+	"net/netip"
 
 	"selvedge.dev/sdk/fault"
 )
@@ -11,7 +12,8 @@ import (
 // as Anonymous; one whose credentials prove nothing ends here with 401, or with
 // 429 when too many guesses came from its address.
 //
-// A guess is a wrong key that is not of the made form. Made keys cannot be
+// A guess is a wrong key that is neither of the made form nor a token. These
+// cannot be
 // guessed and are always checked, so that one bad device does not shut out the
 // others behind its address. The address is that of the connection: behind a
 // proxy everybody has the same one.
@@ -28,7 +30,11 @@ func middleware(a Authenticator, guesses *throttle) func(http.Handler) http.Hand
 				fault.Write(w, err)
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
+			ctx := WithPrincipal(r.Context(), p)
+			if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+				ctx = WithAddress(ctx, from.Addr())
+			}
+			next.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
 }
@@ -38,11 +44,11 @@ func authenticate(a Authenticator, guesses *throttle, r *http.Request) (Principa
 	if len(r.Header.Values("Authorization")) > 1 {
 		return Principal{}, unauthenticated("MALFORMED_CREDENTIALS", "the header Authorization comes more than once")
 	}
-	value := r.Header.Get("Authorization")
+	value := credentials(r)
 	guessable := false
 	if key, ok := bearer(value); ok {
 		_, _, shaped := splitKey(key)
-		guessable = !shaped
+		guessable = !shaped && !isToken(key)
 	}
 	if guessable {
 		if wait := guesses.wait(r.RemoteAddr); wait > 0 {

@@ -1,6 +1,6 @@
 // Package rpc is what both ends of a call have in common, and the client's end:
 // calls of any method of a [schema.Service], by its descriptors, over Connect's
-// protocol. The server's end is functions/gateway/rpc.
+// protocol. The server's end is sdk/gateway/rpc.
 //
 // Faults cross it whole: kind, reason, name, field and text, as
 // google.rpc.ErrorInfo (google.aip.dev/193), so that a gRPC client of another

@@ -12,8 +12,9 @@ import (
 	"selvedge.dev/sdk/schema"
 )
 
-// Allow is the table of sdk/iam, for [Options]: what a principal may do in a
-// project is what he may do with everything in it.
+// Allow is that of sdk/iam, for [Options]: what a principal may do by what it is
+// alone, as in a process that knows of no bindings. A platform has an
+// iam.Authorizer instead.
 func Allow(ctx context.Context, permission string, name resource.Name) error {
 	return iam.Allow(iam.PrincipalOf(ctx), name.Project(), permission)
 }

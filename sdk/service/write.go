@@ -109,6 +109,8 @@ func (s *Service) below(tx context.Context, t *typ, name resource.Name) error {
 	defer reading.Close()
 	m, err := s.store.GetShared(ctx, r, parent)
 	switch {
+	case fault.KindOf(err) == fault.NotFound && r.Options.GetImplicit():
+		return nil
 	case err != nil:
 		return atField("parent", err)
 	case r.Metadata == nil || !m.ProtoReflect().Has(r.Metadata):

@@ -73,7 +73,8 @@ func (e *Engine) SetRole(r Role) error {
 	r.Grants = slices.Clone(r.Grants)
 	for i := range r.Grants {
 		g := &r.Grants[i]
-		g.Permissions, g.Fields, g.Request = slices.Clone(g.Permissions), slices.Clone(g.Fields), slices.Clone(g.Request)
+		g.Permissions, g.Except = slices.Clone(g.Permissions), slices.Clone(g.Except)
+		g.Fields, g.Request = slices.Clone(g.Fields), slices.Clone(g.Request)
 	}
 	made := newRole(r)
 	e.change(func() { e.roles[r.Name] = made })

@@ -134,16 +134,25 @@ func (e *Engine) Permissions(subject Subject, resource string, known []string) [
 // Covers reports whether the subject itself has, in the scope and without
 // conditions, all that the role grants: who may bind roles may bind only such.
 func (e *Engine) Covers(subject Subject, scope, roleName string) bool {
-	q := Question{Subject: subject, Resource: scope, Time: time.Now()}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	wanted := e.roles[roleName]
-	if wanted == nil {
-		return false
-	}
+	return wanted != nil && e.covers(subject, scope, wanted)
+}
+
+// CoversRole is Covers of a role that need not be there.
+func (e *Engine) CoversRole(subject Subject, scope string, r Role) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.covers(subject, scope, newRole(r))
+}
+
+// covers is Covers of a role; e.mu is held.
+func (e *Engine) covers(subject Subject, scope string, wanted *role) bool {
+	q := Question{Subject: subject, Resource: scope, Time: time.Now()}
 	h := e.heldBy(subject.Member)
 	chain := e.chain(nil, scope)
-	has := func(pattern string) bool {
+	has := func(pattern string, except *patterns) bool {
 		for depth, s := range chain {
 			for i := range h.byScope[s] {
 				x := &h.byScope[s][i]
@@ -154,7 +163,7 @@ func (e *Engine) Covers(subject Subject, scope, roleName string) bool {
 				}
 				for g := range x.role.grants {
 					gr := &x.role.grants[g]
-					if len(gr.segments)+len(gr.Fields)+len(gr.Request) == 0 && gr.covers(pattern) {
+					if len(gr.segments)+len(gr.Fields)+len(gr.Request) == 0 && gr.covers(pattern, except) {
 						return true
 					}
 				}
@@ -162,19 +171,50 @@ func (e *Engine) Covers(subject Subject, scope, roleName string) bool {
 		}
 		return false
 	}
-	for i := range wanted.Grants {
-		if slices.ContainsFunc(wanted.Grants[i].Permissions, func(p string) bool { return !has(p) }) {
+	for i := range wanted.grants {
+		if slices.ContainsFunc(wanted.Grants[i].Permissions, func(p string) bool { return !has(p, &wanted.grants[i].except) }) {
 			return false
 		}
 	}
 	return true
 }
 
-// covers reports whether the grant has every permission of a pattern.
-func (g *grant) covers(pattern string) bool {
-	prefix, wild := strings.CutSuffix(pattern, "*")
-	if !wild {
-		return g.permits(pattern)
+// Scopes are the scopes that a resource is in, the nearest first, "" last.
+func (e *Engine) Scopes(resource string) []string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.chain(nil, resource)
+}
+
+// Held is a role that a member has by a binding.
+type Held struct{ Binding, Role, Scope string }
+
+// HeldBy is what a member has by bindings that name it, or a group that it is
+// in, sorted by binding: what somebody gets who becomes that member. What
+// everybody has is not in it.
+func (e *Engine) HeldBy(member string) []Held {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all, seen := []string{member}, map[string]bool{member: true}
+	if address, ok := strings.CutPrefix(member, User); ok {
+		if at := strings.LastIndexByte(address, '@'); at >= 0 {
+			all = append(all, Domain+address[at+1:])
+		}
 	}
-	return slices.ContainsFunc(g.prefixes, func(p string) bool { return strings.HasPrefix(prefix, p) })
+	for i := 0; i < len(all); i++ {
+		for _, group := range e.within[all[i]] {
+			if m := Group + group; !seen[m] {
+				seen[m] = true
+				all = append(all, m)
+			}
+		}
+	}
+	var out []Held
+	for _, m := range all {
+		for _, b := range e.ofMember[m] {
+			out = append(out, Held{b.Name, b.Role, b.Scope})
+		}
+	}
+	slices.SortFunc(out, func(a, b Held) int { return strings.Compare(a.Binding, b.Binding) })
+	return slices.Compact(out)
 }

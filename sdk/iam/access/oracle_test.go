@@ -67,6 +67,13 @@ func (w *world) chain(resource string) (chain []string) {
 	return append(chain, "")
 }
 
+// matches reports whether one of the patterns matches a permission.
+func matches(patterns []string, permission string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		return p == permission || p == "*" || strings.HasSuffix(p, ".*") && strings.HasPrefix(permission, p[:len(p)-1])
+	})
+}
+
 // failed is the brute force of what of a binding's grant does not hold.
 func (w *world) failed(q access.Question, b access.Binding, g access.Grant) (c access.Check) {
 	set := func(bad bool, check access.Check) {
@@ -84,9 +91,7 @@ func (w *world) failed(q access.Question, b access.Binding, g access.Grant) (c a
 		return slices.ContainsFunc(nets, func(p netip.Prefix) bool { return q.Address.IsValid() && p.Contains(q.Address) })
 	}
 	set(len(b.Allow) > 0 && !in(b.Allow) || in(b.Deny) || len(b.Allow)+len(b.Deny) > 0 && !q.Address.IsValid(), access.FromAddress)
-	set(!slices.ContainsFunc(g.Permissions, func(p string) bool {
-		return p == q.Permission || p == "*" || strings.HasSuffix(p, ".*") && strings.HasPrefix(q.Permission, p[:len(p)-1])
-	}), access.HasPermission)
+	set(!matches(g.Permissions, q.Permission) || matches(g.Except, q.Permission), access.HasPermission)
 	if g.SubScope != "" {
 		want := strings.Replace(g.SubScope, "{d}", b.Params["d"].Value, 1)
 		set(b.Params["d"].Value == "" || !strings.HasSuffix(q.Resource, "/"+want) || !strings.Contains(q.Resource, "projects/"), access.InSubScope)
@@ -107,6 +112,7 @@ func (w *world) draw(rt *rapid.T, e *access.Engine) {
 			r.Grants = append(r.Grants, access.Grant{
 				SubScope:    rapid.SampledFrom([]string{"", "", "devices/{d}"}).Draw(rt, "sub-scope"),
 				Permissions: some(somePatterns, 1, "permissions"),
+				Except:      rapid.SliceOfN(rapid.SampledFrom(somePatterns), 0, 1).Draw(rt, "except"),
 			})
 		}
 		w.roles[r.Name] = r
@@ -159,6 +165,7 @@ func TestEngine_Oracle(t *testing.T) {
 			}
 			for range 8 {
 				w.ask(rt, e)
+				w.cover(rt, e)
 			}
 		}
 	})
@@ -203,4 +210,38 @@ func (w *world) ask(rt *rapid.T, e *access.Engine) {
 	require.Equal(rt, b.Scope, got.Scope)
 	require.Contains(rt, b.Members, got.Member)
 	require.True(rt, w.is(q.Subject.Member)[got.Member])
+}
+
+// cover asks whether somebody has all of a random role. If so he is allowed
+// everything that the role permits, in the scope and on what is in it; and who
+// has all by a binding without conditions has it.
+func (w *world) cover(rt *rapid.T, e *access.Engine) {
+	wanted := access.Role{Name: "wanted", Grants: []access.Grant{{
+		Permissions: rapid.SliceOfN(rapid.SampledFrom(somePatterns), 1, 2).Draw(rt, "wanted"),
+		Except:      rapid.SliceOfN(rapid.SampledFrom(somePatterns), 0, 2).Draw(rt, "unwanted"),
+	}}}
+	who := access.Subject{Member: rapid.SampledFrom(someSubjects).Draw(rt, "who")}
+	scope := rapid.SampledFrom(someScopes).Draw(rt, "where")
+	for _, b := range w.bindings {
+		r, ok := w.roles[b.Role]
+		holds := b.Scope == scope && w.is(who.Member)[b.Members[0]] && !b.OwnScopeOnly && b.Expire.IsZero() && len(b.Allow)+len(b.Deny) == 0
+		if ok && holds && len(r.Grants) == 1 && r.Grants[0].SubScope == "" {
+			require.True(rt, e.CoversRole(who, scope, r), "what he has he can hand on")
+			require.True(rt, e.Covers(who, scope, r.Name))
+		}
+	}
+	if !e.CoversRole(who, scope, wanted) {
+		return
+	}
+	below := scope
+	if scope != "" {
+		below += "/devices/d"
+	}
+	for _, permission := range somePermissions {
+		for _, resource := range []string{scope, below} {
+			if wanted.Permits(permission) {
+				require.True(rt, e.Decide(access.Question{Subject: who, Permission: permission, Resource: resource}).Allowed, "%s on %s", permission, resource)
+			}
+		}
+	}
 }

@@ -29,6 +29,8 @@ type Grant struct {
 	SubScope string
 	// Permissions are exact, or end in ".*" for all that begin so, or are "*".
 	Permissions []string
+	// Except are what of Permissions is not granted, in the same form.
+	Except []string
 	// Fields and Request narrow it to resources and requests of which every
 	// condition holds.
 	Fields, Request []FieldCondition
@@ -99,9 +101,11 @@ func (r *Role) Check() error {
 		if len(g.Permissions) == 0 {
 			return bad(r.Name, field+"permissions", "a grant has at least one permission")
 		}
-		for _, p := range g.Permissions {
-			if err := CheckPattern(p); err != nil {
-				return bad(r.Name, field+"permissions", "%w", err)
+		for name, patterns := range map[string][]string{"permissions": g.Permissions, "except": g.Except} {
+			for _, p := range patterns {
+				if err := CheckPattern(p); err != nil {
+					return bad(r.Name, field+name, "%w", err)
+				}
 			}
 		}
 		if err := r.checkSubScope(g.SubScope); err != nil {

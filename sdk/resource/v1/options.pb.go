@@ -365,7 +365,10 @@ type ResourceOptions struct {
 	// Methods that the service has not.
 	Without []Method `protobuf:"varint,6,rep,packed,name=without,proto3,enum=selvedge.resource.v1.Method" json:"without,omitempty"`
 	// The resource is for the platform's own use: it has no methods at all.
-	Hidden        bool `protobuf:"varint,7,opt,name=hidden,proto3" json:"hidden,omitempty"`
+	Hidden bool `protobuf:"varint,7,opt,name=hidden,proto3" json:"hidden,omitempty"`
+	// There may be resources below a name of the type that nobody made a resource
+	// of.
+	Implicit      bool `protobuf:"varint,8,opt,name=implicit,proto3" json:"implicit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,6 +448,13 @@ func (x *ResourceOptions) GetWithout() []Method {
 func (x *ResourceOptions) GetHidden() bool {
 	if x != nil {
 		return x.Hidden
+	}
+	return false
+}
+
+func (x *ResourceOptions) GetImplicit() bool {
+	if x != nil {
+		return x.Implicit
 	}
 	return false
 }
@@ -716,7 +726,7 @@ const file_sdk_resource_v1_options_proto_rawDesc = "" +
 	"\x0eServiceOptions\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x18\n" +
 	"\aimports\x18\x02 \x03(\tR\aimports\x12\x12\n" +
-	"\x04uses\x18\x03 \x03(\tR\x04uses\"\x92\x02\n" +
+	"\x04uses\x18\x03 \x03(\tR\x04uses\"\xae\x02\n" +
 	"\x0fResourceOptions\x12\x14\n" +
 	"\x05index\x18\x01 \x03(\tR\x05index\x124\n" +
 	"\x06unique\x18\x02 \x03(\v2\x1c.selvedge.resource.v1.UniqueR\x06unique\x12\x16\n" +
@@ -724,7 +734,8 @@ const file_sdk_resource_v1_options_proto_rawDesc = "" +
 	"\x0easync_deletion\x18\x04 \x01(\bR\rasyncDeletion\x12$\n" +
 	"\runconstrained\x18\x05 \x01(\bR\runconstrained\x126\n" +
 	"\awithout\x18\x06 \x03(\x0e2\x1c.selvedge.resource.v1.MethodR\awithout\x12\x16\n" +
-	"\x06hidden\x18\a \x01(\bR\x06hidden\"4\n" +
+	"\x06hidden\x18\a \x01(\bR\x06hidden\x12\x1a\n" +
+	"\bimplicit\x18\b \x01(\bR\bimplicit\"4\n" +
 	"\x06Unique\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06within\x18\x02 \x01(\tR\x06within\"\x93\x01\n" +

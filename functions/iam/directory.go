@@ -1,0 +1,200 @@
+package iam
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	iamv1 "selvedge.dev/functions/iam/v1"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/resource"
+)
+
+// directory is the accounts, with their keys, as a [Feed] knows them.
+type directory struct {
+	// mu guards what follows.
+	mu       sync.RWMutex
+	accounts map[string]iam.Account
+	// keys are the keys of service accounts by their ids, and idOf their ids by
+	// name.
+	keys map[string]iam.AccountKey
+	idOf map[resource.Name]string
+	// byEmail and byIdentity are the names of users, identities the inverse.
+	byEmail    map[string]string
+	byIdentity map[identity]string
+	identities map[string][]identity
+	passwords  map[string]string
+	// signing are the platform's own keys by id.
+	signing map[string]signingKey
+}
+
+// identity is who a user is to a provider.
+type identity struct{ issuer, subject string }
+
+// signingKey is a key of the platform.
+type signingKey struct {
+	private ed25519.PrivateKey
+	made    *timestamppb.Timestamp
+}
+
+var _ iam.Accounts = (*directory)(nil)
+
+// newDirectory is an empty one.
+func newDirectory() *directory {
+	return &directory{
+		accounts: map[string]iam.Account{}, keys: map[string]iam.AccountKey{}, idOf: map[resource.Name]string{},
+		byEmail: map[string]string{}, byIdentity: map[identity]string{}, identities: map[string][]identity{}, passwords: map[string]string{}, signing: map[string]signingKey{},
+	}
+}
+
+// Key implements [iam.Accounts].
+func (d *directory) Key(id string) (iam.AccountKey, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, ok := d.keys[id]
+	return k, ok
+}
+
+// Account implements [iam.Accounts].
+func (d *directory) Account(name string) (iam.Account, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	a, ok := d.accounts[name]
+	return a, ok
+}
+
+// SigningKey implements [iam.Accounts].
+func (d *directory) SigningKey(id string) (ed25519.PublicKey, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, ok := d.signing[id]
+	if !ok {
+		return nil, false
+	}
+	public, ok := k.private.Public().(ed25519.PublicKey)
+	return public, ok
+}
+
+// signingKeys are all keys of the platform.
+func (d *directory) signingKeys() map[string]signingKey {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return maps.Clone(d.signing)
+}
+
+// userByEmail is the name of a user, with the hash of the password.
+func (d *directory) userByEmail(email string) (name, passwordHash string, ok bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	name, ok = d.byEmail[email]
+	return name, d.passwords[name], ok
+}
+
+// userByIdentity is the name of the user who is that to a provider.
+func (d *directory) userByIdentity(i identity) (name string, ok bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	name, ok = d.byIdentity[i]
+	return name, ok
+}
+
+// setUser adds or replaces a user; nil removes it.
+func (d *directory) setUser(name resource.Name, u *iamv1.User) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := string(name)
+	if old, ok := d.accounts[key]; ok && d.byEmail[old.Email] == key {
+		delete(d.byEmail, old.Email)
+	}
+	for _, i := range d.identities[key] {
+		if d.byIdentity[i] == key {
+			delete(d.byIdentity, i)
+		}
+	}
+	delete(d.identities, key)
+	delete(d.accounts, key)
+	delete(d.passwords, key)
+	if u == nil {
+		return
+	}
+	d.accounts[key] = iam.Account{Email: u.GetEmail(), Disabled: u.GetState() == iamv1.User_DISABLED}
+	d.byEmail[u.GetEmail()] = key
+	for _, i := range u.GetIdentities() {
+		at := identity{i.GetIssuer(), i.GetSubject()}
+		d.byIdentity[at], d.identities[key] = key, append(d.identities[key], at)
+	}
+	if h := u.GetPasswordHash(); h != "" {
+		d.passwords[key] = h
+	}
+}
+
+// setServiceAccount adds or replaces a service account; nil removes it.
+func (d *directory) setServiceAccount(name resource.Name, a *iamv1.ServiceAccount) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a == nil {
+		delete(d.accounts, string(name))
+		return
+	}
+	d.accounts[string(name)] = iam.Account{Disabled: a.GetDisabled()}
+}
+
+// setKey adds or replaces a key; nil removes it. One that is none lets nobody
+// in.
+func (d *directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error {
+	made := iam.AccountKey{Account: string(name.Parent()), Hash: k.GetHash()}
+	if k.GetNotBefore() != nil {
+		made.NotBefore = k.GetNotBefore().AsTime()
+	}
+	if k.GetNotAfter() != nil {
+		made.NotAfter = k.GetNotAfter().AsTime()
+	}
+	var err error
+	if k.GetPublicKey() != "" {
+		made.Public, err = parsePublicKey(k.GetPublicKey())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.keys, d.idOf[name])
+	delete(d.idOf, name)
+	if k == nil || err != nil {
+		return err
+	}
+	d.keys[k.GetKeyId()], d.idOf[name] = made, k.GetKeyId()
+	return nil
+}
+
+// setSigningKey adds a key of the platform; nil removes it.
+func (d *directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.signing, name.ID())
+	if k == nil {
+		return nil
+	}
+	private, err := x509.ParsePKCS8PrivateKey(k.GetPrivateKey())
+	if err != nil {
+		return fmt.Errorf("signing key: %w", err)
+	}
+	ed, ok := private.(ed25519.PrivateKey)
+	if !ok {
+		return errors.New("signing key: it is no Ed25519 key")
+	}
+	d.signing[name.ID()] = signingKey{ed, k.GetCreateTime()}
+	return nil
+}
+
+// parsePublicKey reads the PEM of an RSA key.
+func parsePublicKey(text string) (any, error) {
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || block.Type != "PUBLIC KEY" || len(rest) > 0 {
+		return nil, errors.New("want one PEM block PUBLIC KEY")
+	}
+	return x509.ParsePKIXPublicKey(block.Bytes)
+}

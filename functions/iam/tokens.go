@@ -1,0 +1,172 @@
+package iam
+
+import (
+	"context"
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
+)
+
+const (
+	// tokenLife is how long a token is good for. The account is looked at each
+	// time that it is used, so one that is disabled or has fewer roles does not
+	// wait for the end of that.
+	tokenLife = time.Hour
+	// maxForm bounds a request for a token.
+	maxForm = 16 << 10
+)
+
+// The grants of OAuth 2 that the token endpoint knows.
+const (
+	grantPassword  = "password"
+	grantAssertion = "urn:ietf:params:oauth:grant-type:jwt-bearer" // RFC 7523
+)
+
+// Routes adds the doors of tokens:
+//
+//	POST /v1/token                          a token for a password or an assertion (RFC 6749)
+//	GET  /.well-known/jwks.json             the keys that tokens are signed with (RFC 7517)
+//	GET  /.well-known/openid-configuration  where these are, and the issuer
+//	GET  /v1/signin, /v1/signin/callback    sign-in at the provider, if there is one
+func (a *Accounts) Routes(r chi.Router) {
+	r.Post("/v1/token", a.serveToken)
+	r.Get("/.well-known/jwks.json", a.serveKeys)
+	r.Get("/.well-known/openid-configuration", a.serveConfiguration)
+	if a.options.Provider != nil {
+		r.Get(SignInPath, a.serveSignIn)
+		r.Get(CallbackPath, a.serveCallback)
+	}
+}
+
+// writeJSON answers with a value that nobody keeps.
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(v) // the client went away
+}
+
+// tokenAnswer is the answer of the token endpoint.
+type tokenAnswer struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"`
+}
+
+// serveToken answers who proves himself with a token.
+func (a *Accounts) serveToken(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		fault.Write(w, &fault.Error{Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_BODY", Err: fmt.Errorf("want a form: %w", err)})
+		return
+	}
+	var p iam.Principal
+	var err error
+	switch grant := r.PostForm.Get("grant_type"); grant {
+	case grantPassword:
+		p, err = a.byPassword(r.Context(), r.PostForm.Get("username"), r.PostForm.Get("password"), r.RemoteAddr)
+	case grantAssertion:
+		p, err = iam.NewAccountAuthenticator(a.feed.accounts, a.options.Issuer, nil).Token(r.PostForm.Get("assertion"))
+	default:
+		err = &fault.Error{
+			Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_GRANT_TYPE", Field: "grant_type",
+			Err: fmt.Errorf("grant_type is %q or %q", grantPassword, grantAssertion),
+		}
+	}
+	var token string
+	if err == nil {
+		token, err = a.token(p)
+	}
+	if err != nil {
+		fault.Write(w, err)
+		return
+	}
+	writeJSON(w, tokenAnswer{token, "Bearer", int64(tokenLife / time.Second)})
+}
+
+// byPassword is the user of an address and a password.
+func (a *Accounts) byPassword(ctx context.Context, email, password, address string) (iam.Principal, error) {
+	email = strings.ToLower(email)
+	name, hash, _ := a.feed.accounts.userByEmail(email)
+	if from, err := netip.ParseAddrPort(address); err == nil {
+		address = from.Addr().String()
+	}
+	if err := a.passwords.Check(ctx, email, address, hash, password); err != nil {
+		return iam.Principal{}, err
+	}
+	account, ok := a.feed.accounts.Account(name)
+	if !ok || account.Disabled {
+		return iam.Principal{}, &fault.Error{Op: "iam.Token", Kind: fault.Unauthenticated, Reason: "ACCOUNT_DISABLED", Err: errors.New("the account is disabled or gone")}
+	}
+	return iam.Principal{Kind: iam.User, Name: name, Email: account.Email}, nil
+}
+
+// token makes a token of the platform for an account.
+func (a *Accounts) token(p iam.Principal) (string, error) {
+	id, key := a.signer()
+	if key == nil {
+		return "", &fault.Error{Op: "iam.Token", Kind: fault.Unavailable, Err: errors.New("there is no key to sign with")}
+	}
+	now := time.Now()
+	return iam.Sign(key, id, iam.Claims{
+		Issuer: a.options.Issuer, Subject: p.Name, Audience: []string{a.options.Issuer}, Email: p.Email,
+		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix(),
+	})
+}
+
+// signer is the newest key of the platform.
+func (a *Accounts) signer() (id string, key crypto.Signer) {
+	var made time.Time
+	for name, k := range a.feed.accounts.signingKeys() {
+		if at := k.made.AsTime(); key == nil || at.After(made) {
+			id, key, made = name, k.private, at
+		}
+	}
+	return id, key
+}
+
+// jwk is an Ed25519 key (RFC 8037).
+type jwk struct {
+	Type      string `json:"kty"`
+	Curve     string `json:"crv"`
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	ID        string `json:"kid"`
+	X         string `json:"x"`
+}
+
+// serveKeys answers with the public keys.
+func (a *Accounts) serveKeys(w http.ResponseWriter, _ *http.Request) {
+	keys := []jwk{}
+	for id := range a.feed.accounts.signingKeys() {
+		if public, ok := a.feed.accounts.SigningKey(id); ok {
+			keys = append(keys, jwk{"OKP", "Ed25519", "sig", "EdDSA", id, base64.RawURLEncoding.EncodeToString(public)})
+		}
+	}
+	slices.SortFunc(keys, func(a, b jwk) int { return strings.Compare(a.ID, b.ID) })
+	writeJSON(w, map[string]any{"keys": keys})
+}
+
+// serveConfiguration answers where the doors are.
+func (a *Accounts) serveConfiguration(w http.ResponseWriter, r *http.Request) {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	base := scheme + "://" + r.Host
+	writeJSON(w, map[string]any{
+		"issuer": a.options.Issuer, "jwks_uri": base + "/.well-known/jwks.json", "token_endpoint": base + "/v1/token",
+		"grant_types_supported": []string{grantPassword, grantAssertion}, "id_token_signing_alg_values_supported": []string{"EdDSA"},
+	})
+}

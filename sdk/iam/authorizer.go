@@ -1,0 +1,68 @@
+package iam
+
+import (
+	"context"
+	"net/http"
+
+	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/resource"
+)
+
+// Authorizer says what principals may do, by an engine that knows the roles and
+// who has them. It is what the doors of a platform ask.
+type Authorizer struct{ engine *access.Engine }
+
+// NewAuthorizer makes the authorizer of an engine, which has [BuiltIn] roles from
+// then on, and [Implied] in its options.
+func NewAuthorizer(e *access.Engine) (*Authorizer, error) {
+	for _, r := range BuiltIn() {
+		if err := e.SetRole(r); err != nil {
+			return nil, err
+		}
+	}
+	return &Authorizer{e}, nil
+}
+
+// Question is a question of the principal of a context.
+func Question(ctx context.Context, permission string, name resource.Name) access.Question {
+	p := PrincipalOf(ctx)
+	return access.Question{
+		Subject:    access.Subject{Member: p.Member(), Attributes: p.attributes()},
+		Permission: permission, Resource: string(name), Address: AddressOf(ctx),
+	}
+}
+
+// attributes are what a parameter of a role can be: "project", "device", "email"
+// and "name" of the principal.
+func (p Principal) attributes() map[string]string {
+	if p.Kind != Device && p.Kind != User && p.Kind != ServiceAccount {
+		return nil
+	}
+	return map[string]string{"name": p.Name, "project": p.Project, "device": p.Device.ID(), "email": p.Email}
+}
+
+// Allow is nil if the principal of the context has the permission on the
+// resource of that name, "" being the platform. A denial is as that of the
+// function [Allow].
+func (a *Authorizer) Allow(ctx context.Context, permission string, name resource.Name) error {
+	if a.engine.Decide(Question(ctx, permission, name)).Allowed {
+		return nil
+	}
+	return denial(PrincipalOf(ctx), name, permission)
+}
+
+// Visible reports whether Allow is nil.
+func (a *Authorizer) Visible(ctx context.Context, permission string, name resource.Name) bool {
+	return a.engine.Decide(Question(ctx, permission, name)).Allowed
+}
+
+// Authorize is Allow for the principal of a request in a project (an id, or ""
+// for none), in the form that services take.
+func (a *Authorizer) Authorize(r *http.Request, project, permission string) error {
+	return a.Allow(r.Context(), permission, scopeOf(project))
+}
+
+// MayPublish is the function [MayPublish] for the principal of a context.
+func (a *Authorizer) MayPublish(ctx context.Context, source, device string) error {
+	return mayPublish(PrincipalOf(ctx), source, device, func(project string) error { return a.Allow(ctx, Publish, scopeOf(project)) })
+}
