@@ -23,6 +23,9 @@ type Details struct {
 	// Resources are the monitored-resource types that it was declared for;
 	// none means any.
 	Resources []string `json:"resources,omitempty"`
+	// Rollups are the summaries that are kept of its series; none by default.
+	// They are declared on their own (Rolled), and no Declare changes them.
+	Rollups []Rollup `json:"rollups,omitempty"`
 }
 
 // LabelDescriptor declares a label of a metric or of a monitored resource.
@@ -81,4 +84,29 @@ type Resources interface {
 	// ListResources returns the descriptors of a project, with those that
 	// every project has, sorted by type.
 	ListResources(ctx context.Context, project string) ([]ResourceDescriptor, error)
+}
+
+// Rollup declares a summary that is kept of the series of a metric: for every
+// window of one width what some aligners need to answer without the points. The
+// windows hang on Unix time 0: (k*Period, (k+1)*Period].
+type Rollup struct {
+	// Period is the width of a window: at least ten seconds, and a divisor of a
+	// day or whole days.
+	Period time.Duration `json:"period"`
+	// Aligners are those that it answers, by the API's names: at least one.
+	Aligners []string `json:"aligners"`
+	// GroupBy are the fields whose values are kept apart when the series are
+	// summed up together, as a request's groupByFields. None means that every
+	// series is kept on its own.
+	GroupBy []string `json:"groupBy,omitempty"`
+}
+
+// Rolled is what Descriptors can do that keep which rollups there are. All
+// methods may be called concurrently.
+type Rolled interface {
+	// SetRollups declares the rollups of a metric in place of those that there
+	// were, or is NotFound. It is durable on return.
+	SetRollups(ctx context.Context, project, metric string, rollups []Rollup) (Descriptor, error)
+	// Rolled returns the descriptors of all projects that have rollups.
+	Rolled() []Descriptor
 }

@@ -17,6 +17,29 @@ type Scanner interface {
 	Scan(ctx context.Context, sel Selection, work func(*Series, Points) (any, error), visit func(s *Series, made any) (bool, error)) error
 }
 
+// WindowScanner is a Scanner that remembers what windows came to. A caller whose
+// work begins with the alignment of points asks whether its Scanner is one.
+type WindowScanner interface {
+	// ScanWindows is Scan of points that w has aligned, which may be kept but not
+	// changed. Windows whose points are surely the same as when a scan with the
+	// same w came by are not read again. read is how many points were read; the
+	// bounds of the selection count those. The interval of the selection begins
+	// and ends with a window.
+	ScanWindows(ctx context.Context, sel Selection, w Windows, work func(s *Series, aligned Points, read int) (any, error), visit func(s *Series, made any) (bool, error)) error
+}
+
+// Windows says what becomes of the points of windows: (End-Period, End], the one
+// before that, and so on.
+type Windows struct {
+	// Name tells one Of from another.
+	Name        string
+	End, Period Millis
+	// Of makes of points one for each window, stamped with its end, or none: a
+	// function of the series' kind and value type and of the points in that window
+	// alone. Several goroutines call it at once.
+	Of func(*Series, Points) Points
+}
+
 // Condition says that one of the fields of a series has one of some values.
 type Condition struct {
 	// Field says which field it is, Label the label's name if it is a label.

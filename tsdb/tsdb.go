@@ -31,7 +31,7 @@ const (
 )
 
 // ValueType is the type of a metric's values
-// (google.api.MetricDescriptor.ValueType). Every value is stored as a float64:
+// (google.api.MetricDescriptor.ValueType). Every number is stored as a float64:
 // a BOOL as 0 or 1, an INT64 exactly up to 2^53.
 type ValueType string
 
@@ -40,6 +40,8 @@ const (
 	Bool   ValueType = "BOOL"
 	Int64  ValueType = "INT64"
 	Double ValueType = "DOUBLE"
+	// Distributed is the type of metrics whose values are Distributions.
+	Distributed ValueType = "DISTRIBUTION"
 )
 
 // Descriptor declares a metric type in a project. It is made explicitly or by
@@ -129,6 +131,9 @@ type Sample struct {
 	// Time is when the measured interval ended.
 	Time  Millis
 	Value float64
+	// Distribution is the value if the series' ValueType is DISTRIBUTION, else
+	// nil. It is shared from then on and must not be changed.
+	Distribution *Distribution
 }
 
 // Points are the points of one series in columns of equal length: times
@@ -136,10 +141,31 @@ type Sample struct {
 type Points struct {
 	Times  []Millis
 	Values []float64
+	// Distributions are the values of a series of DISTRIBUTION; Values is nil
+	// then. What a column points to is shared: it may be kept, and must not be
+	// changed.
+	Distributions []*Distribution
 }
 
 // Len is the number of points.
 func (p Points) Len() int { return len(p.Times) }
+
+// Slice are the points from index i up to, and without, j. It shares memory
+// with p.
+func (p Points) Slice(i, j int) Points {
+	out := Points{Times: p.Times[i:j]}
+	if p.Distributions != nil {
+		out.Distributions = p.Distributions[i:j]
+	} else {
+		out.Values = p.Values[i:j]
+	}
+	return out
+}
+
+// Clone are the points in columns of their own.
+func (p Points) Clone() Points {
+	return Points{Times: slices.Clone(p.Times), Values: slices.Clone(p.Values), Distributions: slices.Clone(p.Distributions)}
+}
 
 // Interval is the closed interval [Start, End] of point times.
 type Interval struct{ Start, End Millis }
@@ -173,6 +199,11 @@ type Store interface {
 	// counts once; when the values differ the greatest one stays, whatever
 	// the order of arrival, so that replays and retries cannot change an
 	// answer. A NaN is refused. The samples are not kept after return.
+	//
+	// A sample of a series of DISTRIBUTION has a Distribution that
+	// distribution.Validate accepts, and of two for one time that is kept which
+	// distribution.Join makes of them. It counts against the bounds of a
+	// Selection as many points as distribution.Parts says.
 	Append(ctx context.Context, samples []Sample) error
 	// Sync makes durable all that was appended before the call.
 	Sync(ctx context.Context) error
@@ -180,7 +211,8 @@ type Store interface {
 	// in the interval, in no particular order, from one goroutine. The
 	// points are valid until visit returns. An error of visit ends the
 	// selection and is returned. A series without descriptor comes back as
-	// GAUGE and DOUBLE.
+	// GAUGE and DOUBLE, or DISTRIBUTION if that is what it holds. What a series
+	// holds of the one sort while its metric is of the other is not visited.
 	Select(ctx context.Context, sel Selection, visit func(*Series, Points) error) error
 	// Close syncs and releases everything.
 	Close() error

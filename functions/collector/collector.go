@@ -1,10 +1,10 @@
 // Package collector is the doors for time series of stock clients: Prometheus
-// remote write, Influx line protocol and OTLP over HTTP. tsdb/ingest/wire reads
+// remote write, Influx line protocol and OTLP over HTTP and gRPC. tsdb/ingest/wire reads
 // what they send; this package authorises, keeps, answers and counts.
 //
 // The one invariant: what was acknowledged survives kill -9. A body goes into
-// a log in front of the storage before its points are appended, many bodies
-// with one fsync; the log is trimmed after the storage has synced, and what is
+// a log in front of the storage, many bodies with one fsync, while its points are
+// appended, and is answered after both; the log is trimmed after the storage has synced, and what is
 // left of it at a start is appended again, where the same point counts once
 // (docs/adr/0013).
 //
@@ -89,6 +89,10 @@ type Options struct {
 	// Series is where the points go, Descriptors has the metrics.
 	Series      Appender
 	Descriptors ingest.Describer
+	// Plan is how events of a type are read that come from the device of that
+	// name: nil when no blueprint says so. It is NotFound, with a reason, when the device is not
+	// registered. Nil means that there is no door for events.
+	Plan func(ctx context.Context, device, eventType string) (*ingest.Plan, error)
 	// Ledger counts what was refused.
 	Ledger ledger.Ledger
 	// Wire bounds what is read.
@@ -105,7 +109,9 @@ type Service struct {
 	options Options
 	log     *slog.Logger
 	decoder *wire.Decoder
-	front   *front
+	// readings decodes the data of events.
+	readings *ingest.Decoder
+	front    *front
 	// slots are places for bodies whose points are in memory.
 	slots chan struct{}
 	// bodies are *body for reuse.
@@ -121,7 +127,8 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	}
 	s := &Service{
 		options: o, log: o.Logger, decoder: wire.New(o.Descriptors, o.Wire),
-		slots: make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
+		readings: ingest.New(o.Descriptors, ingest.Options{MaxFuture: o.Wire.MaxFuture, Retention: o.Wire.Retention}),
+		slots:    make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
 	}
 	var err error
 	if s.front, err = openFront(ctx, s); err != nil {
@@ -142,18 +149,33 @@ func (s *Service) Sync(ctx context.Context) error { return s.front.sync(ctx) }
 //
 //	POST /prometheus/api/v1/write                  remote write 1 and 2
 //	POST /influx/write, /influx/api/v2/write       Influx line protocol
+//	GET, POST /influx/query                        the statements of Influx's clients before they write
+//	GET  /influx/ping, /influx/health              what Influx's clients ask first
 //	POST /opentelemetry/v1/metrics, /v1/metrics    OTLP over HTTP
-//	GET  /influx/ping                              what Influx's clients ask first
+//	POST /cloudevents/write                        CloudEvents with readings, past all triggers
+//	POST /opentelemetry.proto.collector.metrics.v1.MetricsService/Export
+//	                                               OTLP over gRPC
 //
-// The caller needs the permission monitoring.timeSeries.create.
+// Influx's doors are without /influx too, for clients that cannot be given a
+// path. The caller needs the permission monitoring.timeSeries.create, but for
+// ping and health.
 func (s *Service) Routes(r chi.Router) {
 	r.Post("/prometheus/api/v1/write", s.remoteWrite)
-	r.Post("/influx/write", s.influx)
-	r.Post("/influx/api/v2/write", s.influx)
-	r.Get("/influx/ping", ping)
-	r.Head("/influx/ping", ping)
+	if s.options.Plan != nil {
+		r.Post("/cloudevents/write", s.cloudEvents)
+	}
+	for _, root := range [...]string{"/influx", ""} {
+		r.Post(root+"/write", s.influx)
+		r.Post(root+"/api/v2/write", s.influx)
+		r.Get(root+"/query", s.influxQuery)
+		r.Post(root+"/query", s.influxQuery)
+		r.Get(root+"/ping", ping)
+		r.Head(root+"/ping", ping)
+		r.Get(root+"/health", health)
+	}
 	r.Post("/opentelemetry/v1/metrics", s.otlp)
 	r.Post("/v1/metrics", s.otlp)
+	s.addExport(r)
 }
 
 // body is a body on its way.
@@ -164,6 +186,8 @@ type body struct {
 	// unpacked is the buffer of the unpacked body.
 	unpacked []byte
 	batch    wire.Batch
+	// readings is what events are read with, nil if there were none.
+	readings *readings
 }
 
 // keptBytes bounds the buffers that are kept for the next body.
@@ -218,7 +242,7 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, e entry) (out out
 	case <-r.Context().Done():
 		return out, fmt.Errorf("wait for a place: %w", r.Context().Err())
 	}
-	if err := s.decode(r.Context(), b, false); err != nil {
+	if err := s.decode(r.Context(), b); err != nil {
 		return out, err
 	}
 	return s.front.keep(r.Context(), b)
@@ -236,7 +260,7 @@ func (s *Service) release(b *body) {
 }
 
 // decode unpacks and decodes b.
-func (s *Service) decode(ctx context.Context, b *body, replay bool) error {
+func (s *Service) decode(ctx context.Context, b *body) error {
 	data, err := wire.Unpack(b.unpacked, b.record[b.headerLen():], b.encoding, maxUnpacked)
 	if err != nil {
 		return err
@@ -244,8 +268,11 @@ func (s *Service) decode(ctx context.Context, b *body, replay bool) error {
 	if b.encoding != wire.Plain {
 		b.unpacked = data
 	}
+	if b.format == wire.CloudEvents {
+		return s.events(ctx, b, data)
+	}
 	return s.decoder.Decode(ctx, &wire.Request{
-		Project: b.project, Format: b.format, Now: b.now, Unit: b.unit, Data: data, Replay: replay,
+		Project: b.project, Format: b.format, Now: b.now, Unit: b.unit, Data: data,
 	}, &b.batch)
 }
 

@@ -239,6 +239,47 @@ func TestInflux_Answers(t *testing.T) {
 	require.Equal(t, map[string]int{"p collector-influx INVALID_LINE": 3, "p collector-influx TOO_OLD": 1}, h.ledger.totals())
 }
 
+// What Influx's clients ask before they write.
+func TestInflux_BeforeWrites(t *testing.T) {
+	t.Parallel()
+	h := open(t, t.TempDir(), collector.Options{})
+	f := func(key, path, body string, status int, want string) {
+		t.Helper()
+		w := h.post(t, call{key, path, body, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
+		require.Equal(t, status, w.Code, w.Body)
+		require.Equal(t, want, strings.TrimSpace(w.Body.String()))
+	}
+	const made, databases = `{"statement_id":0}`, `{"statement_id":%d,"series":[{"name":"databases","columns":["name"],"values":[["p"]]}]}`
+	f("projects/p", "/influx/query", "q=CREATE+DATABASE+%22telegraf%22", 200, `{"results":[`+made+`]}`)
+	f("projects/p", "/query?q=create%20database%20x%20with%20replication%201", "", 200, `{"results":[`+made+`]}`)
+	f("projects/p", "/influx/query", "q=show+databases", 200, `{"results":[`+fmt.Sprintf(databases, 0)+`]}`)
+	f("projects/p", "/influx/query", "q=CREATE+DATABASE+a%3B+SHOW+DATABASES", 200, `{"results":[`+made+","+fmt.Sprintf(databases, 1)+`]}`)
+	f("projects/p", "/influx/query", "q=CREATE+DATABASE+a%3B+DROP+DATABASE+a", 400, `{"error":"error parsing query: \"DROP DATABASE a\" is not answered here, only CREATE DATABASE and SHOW DATABASES"}`)
+	f("projects/p", "/influx/query", "q=CREATE+DATABASE", 400, `{"error":"error parsing query: \"CREATE DATABASE\" is not answered here, only CREATE DATABASE and SHOW DATABASES"}`)
+	f("projects/p", "/influx/query", "", 400, `{"error":"missing required parameter \"q\""}`)
+	f("projects/p", "/influx/query", "q="+strings.Repeat("x", 65<<10), 400, `{"error":"http: request body too large"}`)
+	f("admin", "/influx/query?project=p", "q=show+databases", 200, `{"results":[`+fmt.Sprintf(databases, 0)+`]}`)
+	require.Equal(t, 401, h.post(t, call{path: "/influx/query?q=show+databases"}).Code)
+	require.Equal(t, 403, h.post(t, call{key: "projects/a", path: "/influx/query?q=show+databases&project=p"}).Code)
+	require.Equal(t, 204, h.post(t, call{key: "projects/p", path: "/write?db=x", body: "a v=1"}).Code)
+	require.Equal(t, 204, h.post(t, call{key: "projects/p", path: "/api/v2/write?bucket=x", body: "b v=1"}).Code)
+	require.Equal(t, []string{"a_v 1", "b_v 1"}, h.stored(t, "p"))
+
+	r := chi.NewRouter()
+	h.Routes(r)
+	for path, want := range map[string]string{"ping": "", "ping?verbose=true": `{"version":"1.8.0"}`, "health": `"status":"pass"`} {
+		for _, root := range []string{"/", "/influx/"} {
+			w := httptest.NewRecorder()
+			r.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, root+path, nil))
+			require.Less(t, w.Code, 300)
+			require.Contains(t, w.Body.String(), want)
+			if strings.HasPrefix(path, "ping") {
+				require.Equal(t, "1.8.0", w.Header().Get("X-Influxdb-Version"))
+			}
+		}
+	}
+}
+
 func TestRemoteWrite_Answers(t *testing.T) {
 	t.Parallel()
 	h := open(t, t.TempDir(), collector.Options{})

@@ -40,6 +40,8 @@ type front struct {
 	kick  chan struct{}
 	full  int64
 	bytes atomic.Int64
+	// refuses is whether the log refused the last body.
+	refuses atomic.Bool
 
 	// flow is held shared from before a body is logged until its points are in
 	// the storage, and exclusively to look where the log ends: everything
@@ -91,25 +93,65 @@ func openFront(ctx context.Context, s *Service) (*front, error) {
 }
 
 // keep logs b and appends its points to the storage. A body without a point,
-// such as one of metadata, is not logged.
+// such as one of metadata, is not logged. Of one that is refused as a whole only
+// that there was one is logged: after a crash the storage may take what it
+// refused, since bounds do not hold for what is replayed.
 func (f *front) keep(ctx context.Context, b *body) (outcome, error) {
 	if len(b.batch.Samples)+len(b.batch.Losses) == 0 {
 		return outcome{}, nil
 	}
 	f.flow.RLock()
 	defer f.flow.RUnlock()
-	offset, err := f.journal.Append(ctx, b.record)
+	record := b.record
+	if f.refusesAll(b.batch.Samples) {
+		nothing := entry{project: b.project, format: wire.Influx, now: b.now}
+		record = nothing.appendHeader(nil)
+	}
+	// What is in the log is finished, whoever waits for it.
+	finish := context.WithoutCancel(ctx)
+	// The storage takes the points while the disk takes the body, which spares
+	// one wait of two. While the log refuses bodies, it is asked first.
+	var storing chan error
+	if !f.refuses.Load() {
+		storing = make(chan error, 1)
+		go func() { storing <- f.append(finish, b) }()
+	}
+	offset, err := f.journal.Append(ctx, record)
+	if (err != nil) != f.refuses.Load() {
+		f.refuses.Store(err != nil)
+	}
+	var stored error
+	if storing != nil {
+		stored = <-storing
+	}
 	if err != nil {
 		return outcome{}, fmt.Errorf("log points: %w", err)
 	}
-	if f.bytes.Add(int64(len(b.record))) > f.full {
+	if f.bytes.Add(int64(len(record))) > f.full {
 		select {
 		case f.kick <- struct{}{}:
 		default:
 		}
 	}
-	// What is in the log is finished, whoever waits for it.
-	return f.store(context.WithoutCancel(ctx), b, offset)
+	if storing == nil {
+		stored = f.append(finish, b)
+	}
+	return f.store(finish, b, offset, stored)
+}
+
+// refusesAll reports whether the storage would refuse all samples. It nearly
+// always takes the first, and then they are not looked at.
+func (f *front) refusesAll(samples []tsdb.Sample) bool {
+	c, checks := f.service.options.Series.(checker)
+	if !checks || len(samples) == 0 {
+		return false
+	}
+	for i := range samples {
+		if c.Check(samples[i]) == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // checker is a store that knows why it would refuse a sample; "" means that it
@@ -118,16 +160,20 @@ type checker interface {
 	Check(sample tsdb.Sample) string
 }
 
-// store appends the points of b, and notes what was refused. A store takes all
-// samples or none, so what it refuses is taken out and the rest is given to it
-// again.
-func (f *front) store(ctx context.Context, b *body, offset journal.Offset) (outcome, error) {
+// append gives the points of b to the storage, if there are any.
+func (f *front) append(ctx context.Context, b *body) error {
+	if len(b.batch.Samples) == 0 {
+		return nil
+	}
+	return f.service.options.Series.Append(ctx, b.batch.Samples)
+}
+
+// store finishes a body of which the storage has taken all points or none, with
+// the error err, and notes what was refused. What it refuses is taken out, and the
+// rest is given to it again.
+func (f *front) store(ctx context.Context, b *body, offset journal.Offset, err error) (outcome, error) {
 	series := f.service.options.Series
 	samples, losses := b.batch.Samples, slices.Clone(b.batch.Losses)
-	var err error
-	if len(samples) > 0 {
-		err = series.Append(ctx, samples)
-	}
 	if c, checks := series.(checker); checks && err != nil && fault.KindOf(err) == fault.Invalid {
 		kept := samples[:0]
 		for _, s := range samples {
@@ -171,6 +217,7 @@ func lose(losses []function.Loss, reason string) []function.Loss {
 var doorNames = map[wire.Format]string{
 	wire.Influx: "collector-influx", wire.RemoteWrite1: "collector-remote-write",
 	wire.RemoteWrite2: "collector-remote-write", wire.OTLP: "collector-otlp", wire.OTLPInJSON: "collector-otlp",
+	wire.CloudEvents: "collector-cloudevents",
 }
 
 // note has the losses of b told to the ledger, which knows them by the offset:
@@ -232,7 +279,7 @@ func (f *front) sync(ctx context.Context) error {
 	if err := f.cursor.Commit(end); err != nil {
 		return fmt.Errorf("trim log: %w", err)
 	}
-	for _, stream := range []string{doorNames[wire.Influx], doorNames[wire.RemoteWrite1], doorNames[wire.OTLP]} {
+	for _, stream := range []string{doorNames[wire.Influx], doorNames[wire.RemoteWrite1], doorNames[wire.OTLP], doorNames[wire.CloudEvents]} {
 		if err := f.service.options.Ledger.Passed(ctx, stream, uint64(end)); err != nil {
 			return fmt.Errorf("trim ledger: %w", err)
 		}
@@ -296,8 +343,8 @@ func (f *front) again(ctx context.Context, record journal.Record) error {
 	e, err := parseEntry(record.Data)
 	if err == nil {
 		b := &body{entry: e, record: record.Data}
-		if err = f.service.decode(ctx, b, true); err == nil {
-			_, err = f.store(ctx, b, record.Offset)
+		if err = f.service.decode(ctx, b); err == nil {
+			_, err = f.store(ctx, b, record.Offset, f.append(ctx, b))
 		}
 	}
 	if k := fault.KindOf(err); err == nil || k == fault.Unavailable || k == fault.Exhausted {

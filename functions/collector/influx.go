@@ -75,8 +75,3 @@ func answerInflux(w http.ResponseWriter, second bool, status int, text string) {
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer) // the client went away
 }
-
-// ping handles GET and HEAD /influx/ping.
-func ping(w http.ResponseWriter, _ *http.Request) {
-	w.WriteHeader(http.StatusNoContent)
-}

@@ -20,6 +20,7 @@ var kinds = map[metricpb.MetricDescriptor_MetricKind]tsdb.MetricKind{
 // valueTypes are the types of values by Google's.
 var valueTypes = map[metricpb.MetricDescriptor_ValueType]tsdb.ValueType{
 	metricpb.MetricDescriptor_BOOL: tsdb.Bool, metricpb.MetricDescriptor_INT64: tsdb.Int64, metricpb.MetricDescriptor_DOUBLE: tsdb.Double,
+	metricpb.MetricDescriptor_DISTRIBUTION: tsdb.Distributed,
 }
 
 // kindOf is a kind as Google has it.
@@ -68,13 +69,14 @@ func timeSeries(r query.Result) *monitoringpb.TimeSeries {
 	n := r.Points.Len()
 	points, intervals := make([]monitoringpb.Point, n), make([]monitoringpb.TimeInterval, n)
 	values, times := make([]monitoringpb.TypedValue, n), make([]timestamppb.Timestamp, 2*n)
-	i := 0
 	stamp := func(at int, t tsdb.Millis) *timestamppb.Timestamp {
 		when := time.UnixMilli(int64(t))
 		times[at].Seconds, times[at].Nanos = when.Unix(), int32(when.Nanosecond())
 		return &times[at]
 	}
-	for at, v := range r.Newest {
+	for i := range n {
+		newest := n - 1 - i
+		at := r.Points.Times[newest]
 		intervals[i].EndTime = stamp(2*i, at)
 		switch {
 		case s.Kind == tsdb.Gauge:
@@ -82,7 +84,13 @@ func timeSeries(r query.Result) *monitoringpb.TimeSeries {
 		case r.Period > 0:
 			intervals[i].StartTime = stamp(2*i+1, at-r.Period)
 		}
+		v := 0.0
+		if r.Points.Values != nil {
+			v = r.Points.Values[newest]
+		}
 		switch s.ValueType {
+		case tsdb.Distributed:
+			values[i].Value = &monitoringpb.TypedValue_DistributionValue{DistributionValue: distributionAs(r.Points.Distributions[newest])}
 		case tsdb.Bool:
 			values[i].Value = &monitoringpb.TypedValue_BoolValue{BoolValue: v != 0}
 		case tsdb.Int64:
@@ -92,7 +100,6 @@ func timeSeries(r query.Result) *monitoringpb.TimeSeries {
 		}
 		points[i].Interval, points[i].Value = &intervals[i], &values[i]
 		out.Points = append(out.Points, &points[i])
-		i++
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
@@ -87,11 +88,14 @@ func retried(err error) error {
 }
 
 // tellLosses tells a client of ours over REST how many points were refused for
-// which reason.
-func tellLosses(w http.ResponseWriter, err error) {
+// which reason, and what was dropped of the others.
+func tellLosses(w http.ResponseWriter, err error, dropped []function.Loss) {
 	var refused *refusal
 	if errors.As(err, &refused) {
-		w.Header().Set(function.LossesHeader, function.FormatLosses(refused.losses))
+		dropped = append(slices.Clone(refused.losses), dropped...)
+	}
+	if len(dropped) > 0 && (err == nil || refused != nil) {
+		w.Header().Set(function.LossesHeader, function.FormatLosses(dropped))
 	}
 }
 
@@ -178,11 +182,12 @@ func (in *intake) series(ctx context.Context, i int, ts *monitoringpb.TimeSeries
 			lose(j, w)
 			continue
 		}
-		sample := tsdb.Sample{Series: into, Time: at, Value: v.number}
+		sample := tsdb.Sample{Series: into, Time: at, Value: v.number, Distribution: v.distribution}
 		if reason := in.check(sample); reason != "" {
 			lose(j, refuse(reason, "the storage does not keep it"))
 			continue
 		}
+		in.dropExemplars(ctx, p)
 		in.samples = append(in.samples, sample)
 	}
 	return nil

@@ -154,12 +154,35 @@ func (s *Service) deleteMetricDescriptor(ctx context.Context, t target, _ *monit
 	if _, err := s.Descriptors.Descriptor(ctx, t.project, t.id); err != nil {
 		return nil, err
 	}
+	if err := s.erase(ctx, t); err != nil {
+		return nil, err
+	}
+	if err := declarations.Delete(ctx, t.project, t.id); err != nil {
+		return nil, err
+	}
+	// What came in between is of the metric that is no more, unless there is one
+	// again.
 	if s.Erase != nil {
-		if err := s.Erase(ctx, t.project, t.id); err != nil {
+		return &emptypb.Empty{}, nil
+	}
+	if _, err := s.Descriptors.Descriptor(ctx, t.project, t.id); fault.KindOf(err) == fault.NotFound {
+		if err := s.erase(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	return &emptypb.Empty{}, declarations.Delete(ctx, t.project, t.id)
+	return &emptypb.Empty{}, nil
+}
+
+// erase deletes the points of a metric.
+func (s *Service) erase(ctx context.Context, t target) error {
+	switch {
+	case s.Erase != nil:
+		return s.Erase(ctx, t.project, t.id)
+	case s.Operations != nil:
+		_, err := s.Operations.Delete(ctx, tsdb.Selection{Project: t.project, Metric: t.id, Interval: always()})
+		return err
+	}
+	return nil
 }
 
 // describe is a metric descriptor as Google has it.

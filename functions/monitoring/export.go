@@ -23,7 +23,7 @@ func (s *Service) restExport(w http.ResponseWriter, r *http.Request, project str
 		return err
 	}
 	q := r.URL.Query()
-	for _, name := range []string{"pageSize", "pageToken", "page_size", "page_token", "view"} {
+	for _, name := range []string{"pageSize", "pageToken", "page_size", "page_token", "view", "explain"} {
 		if q.Has(name) {
 			return invalid(name, "an export is whole")
 		}

@@ -37,11 +37,11 @@ func TestExport(t *testing.T) {
 	require.Equal(t, "text/csv; charset=utf-8; header=present", resp.Header.Get("Content-Type"))
 	require.Equal(t, `attachment; filename="timeseries.csv"`, resp.Header.Get("Content-Disposition"))
 	// Of d1: (21 + 22.5) / 2 and (24 + 25) / 2.
-	require.Equal(t, `start_time,end_time,metric,resource,metric_labels,resource_labels,value
-2025-06-01T11:56:00.000Z,2025-06-01T11:58:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d1"",""project_id"":""p""}",21.75
-2025-06-01T11:58:00.000Z,2025-06-01T12:00:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d1"",""project_id"":""p""}",24.5
-2025-06-01T11:56:00.000Z,2025-06-01T11:58:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d2"",""project_id"":""p""}",11.5
-2025-06-01T11:58:00.000Z,2025-06-01T12:00:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d2"",""project_id"":""p""}",13.5
+	require.Equal(t, `start_time,end_time,metric,resource,metric_labels,resource_labels,value,kind,value_type,unit
+2025-06-01T11:56:00.000Z,2025-06-01T11:58:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d1"",""project_id"":""p""}",21.75,GAUGE,DOUBLE,Cel
+2025-06-01T11:58:00.000Z,2025-06-01T12:00:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d1"",""project_id"":""p""}",24.5,GAUGE,DOUBLE,Cel
+2025-06-01T11:56:00.000Z,2025-06-01T11:58:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d2"",""project_id"":""p""}",11.5,GAUGE,DOUBLE,Cel
+2025-06-01T11:58:00.000Z,2025-06-01T12:00:00.000Z,com.example.climate/temperature,device,{},"{""device_id"":""d2"",""project_id"":""p""}",13.5,GAUGE,DOUBLE,Cel
 `, body)
 
 	_, body, err = exported(t, srv, "format", "ndjson", "filter", `metric.type = "none"`, "interval.endTime", "2025-06-01T12:00:00Z")

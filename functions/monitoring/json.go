@@ -12,9 +12,9 @@ import (
 )
 
 // The JSON of google.monitoring.v3.ListTimeSeriesResponse is written by hand:
-// an answer has up to 100,000 points, which this writes 15 times faster than
-// protobuf reflection does, and without it a binary has no gRPC and protobuf in
-// it, which are 7 MB. The tests read it back with the generated types.
+// an answer has up to 100,000 points of some 118 bytes, which this writes a
+// hundred times faster than protobuf reflection does. The tests read it back with
+// the generated types.
 
 // chunk is how much is gathered before it is written, in bytes.
 const chunk = 64 << 10
@@ -23,25 +23,34 @@ const chunk = 64 << 10
 // none (the API).
 const notAUnit = "{not_a_unit}"
 
-// writePage writes a page as a ListTimeSeriesResponse.
-func writePage(w io.Writer, page query.Page) error {
-	e := encoder{w: w, buf: make([]byte, 0, chunk+chunk/4)}
-	e.buf = append(e.buf, '{')
+// write writes a page as a ListTimeSeriesResponse.
+func (e *encoders) write(w io.Writer, page query.Page) error {
+	one := e.get()
+	defer e.put(one)
+	one.w, one.err, one.heads = w, nil, headsOf(page.Results)
+	one.buf = append(one.buf[:0], '{')
 	if len(page.Results) > 0 {
-		e.raw(`"timeSeries":[`)
-		e.results(page.Results)
-		e.raw(`],"unit":`)
-		e.string(unitOf(page))
+		one.raw(`"timeSeries":[`)
+		e.results(one, page.Results)
+		one.raw(`],"unit":`)
+		one.string(unitOf(page))
 	}
 	if page.Next != "" {
 		if len(page.Results) > 0 {
-			e.raw(",")
+			one.raw(",")
 		}
-		e.raw(`"nextPageToken":`)
-		e.string(page.Next)
+		one.raw(`"nextPageToken":`)
+		one.string(page.Next)
 	}
-	e.raw("}\n")
-	return e.flush()
+	if page.Trace != nil {
+		if len(page.Results) > 0 || page.Next != "" {
+			one.raw(",")
+		}
+		one.raw(`"explain":`)
+		one.buf = append(one.buf, explain(page.Trace)...)
+	}
+	one.raw("}\n")
+	return one.flush()
 }
 
 // separator is what comes before the element i of a list.
@@ -63,11 +72,14 @@ func unitOf(page query.Page) string {
 	return unit
 }
 
-// encoder gathers JSON and writes it in chunks. The first error stays.
+// encoder gathers JSON and writes it in chunks. The first error stays. It is
+// used again for other answers.
 type encoder struct {
 	w   io.Writer
 	buf []byte
 	err error
+	// heads is how the points of the answer begin, nil when that is not known.
+	heads *heads
 	// last is the time that was written last, and lastText how.
 	last     tsdb.Millis
 	lastText []byte
@@ -75,6 +87,8 @@ type encoder struct {
 	// and dayText how it is written.
 	day     int64
 	dayText []byte
+	// known is how numbers were written.
+	known numbers
 }
 
 // flush writes what is gathered; an encoder without a writer keeps it.
@@ -118,18 +132,42 @@ func (e *encoder) result(r query.Result) {
 		e.raw(`,"unit":`)
 		e.string(s.Unit)
 	}
-	i := 0
-	for at, v := range r.Newest {
-		e.raw(separator(i, `,"points":[`))
-		e.point(r, at, v)
-		if i++; len(e.buf) > chunk && e.flush() != nil {
-			break
+	e.points(r)
+	e.raw("}")
+}
+
+// points appends the points of a series, if there are any.
+func (e *encoder) points(r query.Result) {
+	if r.Points.Distributions != nil {
+		e.distributions(r)
+		return
+	}
+	heads := e.heads.of(r)
+	open := `,"points":[`
+	// In a local slice: storing it in e for each part of a point takes a third
+	// of all the time.
+	b := e.buf
+	for i := len(r.Points.Values) - 1; i >= 0; i-- {
+		b = append(b, open...)
+		open = ","
+		if head := heads.at(r.Points.Times[i]); head != nil {
+			b = append(b, head...)
+		} else {
+			b = e.interval(b, r, r.Points.Times[i])
+		}
+		b = append(e.value(b, r.Series.ValueType, r.Points.Values[i]), "}}"...)
+		if e.w != nil && len(b) > chunk {
+			e.buf = b
+			if e.flush() != nil {
+				break
+			}
+			b = e.buf
 		}
 	}
-	if i > 0 {
-		e.raw("]")
+	if open == "," {
+		b = append(b, ']')
 	}
-	e.raw("}")
+	e.buf = b
 }
 
 // labels appends the labels of a metric or a resource, if there are any.
@@ -145,50 +183,43 @@ func (e *encoder) labels(labels tsdb.Labels) {
 	}
 }
 
-// point appends a Point. The interval of a gauge is an instant; that of an
-// aligned change is its window. When an unaligned change or count began is
-// not stored, and then the start, which is optional, is left out.
-func (e *encoder) point(r query.Result, at tsdb.Millis, v float64) {
-	e.raw(`{"interval":{`)
+// value appends the field of a TypedValue.
+func (e *encoder) value(b []byte, t tsdb.ValueType, v float64) []byte {
+	switch t {
+	case tsdb.Bool:
+		return strconv.AppendBool(append(b, `"boolValue":`...), v != 0)
+	case tsdb.Int64:
+		return append(strconv.AppendInt(append(b, `"int64Value":"`...), wholeNumber(v), 10), '"')
+	default:
+		return e.known.append(append(b, `"doubleValue":`...), v)
+	}
+}
+
+// interval appends the beginning of a Point, up to its value. The interval of a
+// gauge is an instant; that of an aligned change is its window. When an
+// unaligned change or count began is not stored, and then the start, which is
+// optional, is left out.
+func (e *encoder) interval(b []byte, r query.Result, at tsdb.Millis) []byte {
+	b = append(b, `{"interval":{`...)
 	switch {
 	case r.Series.Kind == tsdb.Gauge:
-		e.raw(`"startTime":`)
-		e.time(at)
-		e.raw(",")
+		b = append(e.time(append(b, `"startTime":`...), at), ',')
 	case r.Period > 0:
-		e.raw(`"startTime":`)
-		e.time(at - r.Period)
-		e.raw(",")
+		b = append(e.time(append(b, `"startTime":`...), at-r.Period), ',')
 	}
-	e.raw(`"endTime":`)
-	e.time(at)
-	e.raw(`},"value":{`)
-	switch r.Series.ValueType {
-	case tsdb.Bool:
-		e.raw(`"boolValue":`)
-		e.buf = strconv.AppendBool(e.buf, v != 0)
-	case tsdb.Int64:
-		e.raw(`"int64Value":"`)
-		e.buf = strconv.AppendInt(e.buf, wholeNumber(v), 10)
-		e.raw(`"`)
-	default:
-		e.raw(`"doubleValue":`)
-		e.double(v)
-	}
-	e.raw("}}")
+	return append(e.time(append(b, `"endTime":`...), at), `},"value":{`...)
 }
 
 // dayMillis is how long a day is.
 const dayMillis = int64(24 * time.Hour / time.Millisecond)
 
-// time appends a time as protobuf's JSON has it: UTC, with milliseconds if it
+// time appends to a slice a time as protobuf's JSON has it: UTC, with milliseconds if it
 // has some. The start and the end of a gauge's point are formatted once, and the
 // date once for the points of a day: package time takes longer for one time than
 // all the rest of its point.
-func (e *encoder) time(t tsdb.Millis) {
+func (e *encoder) time(to []byte, t tsdb.Millis) []byte {
 	if t == e.last && len(e.lastText) > 0 {
-		e.buf = append(e.buf, e.lastText...)
-		return
+		return append(to, e.lastText...)
 	}
 	day, rest := int64(t)/dayMillis, int64(t)%dayMillis
 	if rest < 0 {
@@ -206,7 +237,7 @@ func (e *encoder) time(t tsdb.Millis) {
 		b = twoDigits(append(b, '.', byte('0'+ms/100)), ms%100)
 	}
 	e.last, e.lastText = t, append(b, 'Z', '"')
-	e.buf = append(e.buf, e.lastText...)
+	return append(to, e.lastText...)
 }
 
 // twoDigits appends a number below 100.
@@ -224,19 +255,19 @@ func wholeNumber(v float64) int64 {
 	return int64(v)
 }
 
-// double appends a double as protobuf's JSON has it: the numbers that JSON
+// appendDouble appends a double as protobuf's JSON has it: the numbers that JSON
 // does not know are strings.
-func (e *encoder) double(v float64) {
+func appendDouble(b []byte, v float64) []byte {
 	switch abs := math.Abs(v); {
 	case math.IsNaN(v):
-		e.raw(`"NaN"`)
+		return append(b, `"NaN"`...)
 	case math.IsInf(v, 1):
-		e.raw(`"Infinity"`)
+		return append(b, `"Infinity"`...)
 	case math.IsInf(v, -1):
-		e.raw(`"-Infinity"`)
+		return append(b, `"-Infinity"`...)
 	case abs != 0 && abs < 1e-6 || abs >= 1e21:
-		e.buf = strconv.AppendFloat(e.buf, v, 'e', -1, 64)
+		return strconv.AppendFloat(b, v, 'e', -1, 64)
 	default:
-		e.buf = strconv.AppendFloat(e.buf, v, 'f', -1, 64)
+		return strconv.AppendFloat(b, v, 'f', -1, 64)
 	}
 }

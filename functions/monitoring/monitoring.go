@@ -16,7 +16,27 @@
 //	GET    /v3/projects/{project}/monitoredResourceDescriptors
 //	GET    /v3/projects/{project}/monitoredResourceDescriptors/{type}
 //
-// Both become the same calls; only the answer of a list of time series over
+// and, when there are Operations, what is not of Google:
+//
+//	GET    /v3/projects/{project}/timeSeries:cardinality
+//	POST   /v3/projects/{project}/timeSeries:delete
+//	POST   /v3/projects/{project}/timeSeries:import
+//	GET    /v3/projects/{project}/timeSeriesBounds
+//	PATCH  /v3/projects/{project}/timeSeriesBounds
+//	GET    /v3/projects/{project}/timeSeriesBounds/{type…}
+//	PATCH  /v3/projects/{project}/timeSeriesBounds/{type…}
+//
+// and when there are Rollups
+//
+//	GET    /v3/projects/{project}/metricRollups/{type…}
+//	PUT    /v3/projects/{project}/metricRollups/{type…}
+//	DELETE /v3/projects/{project}/metricRollups/{type…}
+//	POST   /v3/projects/{project}/metricRollups/{type…}:rebuild
+//
+// The parameter explain of a list of time series adds to the answer how it was
+// made.
+//
+// Calls over gRPC and REST become the same; only the answer of a list of time series over
 // REST has a writer of its own (json.go). Parameters have Google's names, in
 // lowerCamel or in snake_case (interval.startTime, interval.start_time). A
 // parameter that is not known here is refused and not ignored, since an answer
@@ -78,9 +98,13 @@ type Service struct {
 	Resources tsdb.Resources
 	// Series is where points go; nil means that none can be written here.
 	Series Series
-	// Erase, if not nil, deletes the points of a metric whose descriptor is
-	// about to be deleted.
+	// Erase deletes the points of a metric whose descriptor is deleted; nil has
+	// Operations do it.
 	Erase func(ctx context.Context, project, metric string) error
+	// Operations is what can be done with series beside; nil means nothing.
+	Operations *Operations
+	// Rollups keeps the rollups that are declared; nil means that none can be.
+	Rollups Rollups
 	// Authorize returns nil when the caller of r has the permission on the
 	// project (an id), and else the error to answer with.
 	Authorize func(r *http.Request, project, permission string) error
@@ -90,7 +114,9 @@ type Service struct {
 	// discards.
 	Logger *slog.Logger
 
-	syncs syncs
+	syncs    syncs
+	imports  imports
+	encoders encoders
 }
 
 // Bounds are the times that points may have.
@@ -118,6 +144,8 @@ func (s *Service) Routes(r chi.Router) {
 	}
 	r.Post(root+"metricDescriptors", s.handle(CreateDescriptor, s.restCreateMetricDescriptor))
 	r.Delete(root+"metricDescriptors/*", s.handle(DeleteDescriptor, s.restDeleteMetricDescriptor))
+	s.operationRoutes(r, root)
+	s.rollupRoutes(r, root)
 	s.addProcedures(r)
 }
 

@@ -19,10 +19,14 @@ import (
 const maxQuery = 64 << 10
 
 // system are parameters of every Google API that clients send. They must say
-// what is the case here anyway.
+// what is the case here anyway; nil is for one that others read: the API key,
+// which proves who calls.
 var system = map[string][]string{
-	"alt":         {"json"},
-	"$alt":        {"json"},
+	"key": nil,
+	"alt": {"json"},
+	// With the second, Google's Node client asks for enums as numbers. It gets
+	// names, which every reader of proto's JSON takes as well.
+	"$alt":        {"json", "json;enum-encoding=int"},
 	"prettyPrint": {"true", "false"},
 }
 
@@ -56,7 +60,7 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 			p.fail(sent, "unknown query parameter")
 		case !repeated && len(raw[sent])+len(p.values[name]) > 1:
 			p.fail(sent, "it is given more than once")
-		case isSystem && !slices.Contains(allowed, raw[sent][0]):
+		case isSystem && allowed != nil && !slices.Contains(allowed, raw[sent][0]):
 			p.fail(sent, "it can only be "+strings.Join(allowed, " or "))
 		}
 		p.values[name] = append(p.values[name], raw[sent]...)
@@ -82,6 +86,18 @@ func lowerCamel(name string) string {
 	return b.String()
 }
 
+// enum is the name of a value of an enum, which may also be sent as its number
+// (proto's JSON). What is neither is for others to refuse.
+func (p *params) enum(name string, names map[int32]string) string {
+	text := p.text(name)
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		if known, ok := names[int32(n)]; ok {
+			return known
+		}
+	}
+	return text
+}
+
 // fail remembers that the parameter is wrong.
 func (p *params) fail(name, reason string) {
 	if p.err == nil {
@@ -98,6 +114,15 @@ func (p *params) text(name string) string { return p.values.Get(name) }
 
 // texts are the values of a repeated parameter.
 func (p *params) texts(name string) []string { return p.values[name] }
+
+// flag is a parameter that is true or false, which it is when it was not sent.
+func (p *params) flag(name string) bool {
+	text := p.text(name)
+	if text != "" && text != "true" && text != "false" {
+		p.fail(name, "it is neither true nor false")
+	}
+	return text == "true"
+}
 
 // number is a whole number, 0 when it was not sent.
 func (p *params) number(name string) int {

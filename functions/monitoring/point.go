@@ -10,11 +10,12 @@ import (
 	"selvedge.dev/tsdb/ingest"
 )
 
-// value is the value of a point: the number that is stored, and the type that
-// it was written as.
+// value is the value of a point: the number or the distribution that is stored,
+// and the type that it was written as.
 type value struct {
-	number float64
-	typ    tsdb.ValueType
+	number       float64
+	typ          tsdb.ValueType
+	distribution *tsdb.Distribution
 }
 
 // fits is why v cannot be a value of a metric of type t, nil if it can: numbers
@@ -35,20 +36,20 @@ func valueOf(p *monitoringpb.TypedValue) (value, *why) {
 	switch v := p.GetValue().(type) {
 	case *monitoringpb.TypedValue_BoolValue:
 		if v.BoolValue {
-			return value{1, tsdb.Bool}, nil
+			return value{number: 1, typ: tsdb.Bool}, nil
 		}
-		return value{0, tsdb.Bool}, nil
+		return value{typ: tsdb.Bool}, nil
 	case *monitoringpb.TypedValue_Int64Value:
-		return value{float64(v.Int64Value), tsdb.Int64}, nil
+		return value{number: float64(v.Int64Value), typ: tsdb.Int64}, nil
 	case *monitoringpb.TypedValue_DoubleValue:
 		if v.DoubleValue-v.DoubleValue != 0 { // NaN for both infinities and NaN
 			return value{}, refuse(ingest.NotFinite, "the value %v is not finite", v.DoubleValue)
 		}
-		return value{v.DoubleValue, tsdb.Double}, nil
+		return value{number: v.DoubleValue, typ: tsdb.Double}, nil
 	case *monitoringpb.TypedValue_StringValue:
 		return value{}, refuse(ingest.StringNotSupported, "text is not kept as a value")
 	case *monitoringpb.TypedValue_DistributionValue:
-		return value{}, refuse(ingest.DistributionNotSupported, "distributions are not kept here")
+		return distributionOf(v.DistributionValue)
 	}
 	return value{}, refuse(ingest.NoValue, "the point has no value")
 }

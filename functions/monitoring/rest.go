@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/function"
 )
 
 // writeJSON answers with m, or with the error of the call that was to make it.
@@ -155,8 +156,9 @@ func (s *Service) restCreateTimeSeries(w http.ResponseWriter, r *http.Request, p
 	if err != nil {
 		return err
 	}
-	answer, err := s.createTimeSeries(r.Context(), target{project: project}, req)
-	tellLosses(w, err)
+	var dropped function.Drops
+	answer, err := s.createTimeSeries(function.WithDrops(r.Context(), &dropped), target{project: project}, req)
+	tellLosses(w, err, dropped.Losses())
 	return writeJSON(w, answer, err)
 }
 

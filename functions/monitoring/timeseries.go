@@ -88,7 +88,7 @@ func (s *Service) restListTimeSeries(w http.ResponseWriter, r *http.Request, pro
 	}
 	begin(w)
 	// What cannot be written has no reader.
-	_ = writePage(w, page)
+	_ = s.encoders.write(w, page)
 	return nil
 }
 
@@ -99,7 +99,7 @@ func parseRequest(r *http.Request, project string) (query.Request, error) {
 		"aggregation.crossSeriesReducer", "aggregation.groupByFields…",
 		"secondaryAggregation.alignmentPeriod", "secondaryAggregation.perSeriesAligner",
 		"secondaryAggregation.crossSeriesReducer", "secondaryAggregation.groupByFields…",
-		"orderBy", "view", "pageSize", "pageToken")
+		"orderBy", "view", "pageSize", "pageToken", "explain")
 	if err != nil {
 		return query.Request{}, err
 	}
@@ -113,9 +113,10 @@ func parseRequest(r *http.Request, project string) (query.Request, error) {
 		End:                  p.instant("interval.endTime"),
 		Aggregation:          p.aggregation("aggregation."),
 		SecondaryAggregation: p.aggregation("secondaryAggregation."),
-		View:                 p.text("view"),
+		View:                 p.enum("view", monitoringpb.ListTimeSeriesRequest_TimeSeriesView_name),
 		PageSize:             p.number("pageSize"),
 		PageToken:            p.text("pageToken"),
+		Explain:              p.flag("explain"),
 	}
 	return req, p.err
 }
@@ -124,8 +125,8 @@ func parseRequest(r *http.Request, project string) (query.Request, error) {
 func (p *params) aggregation(prefix string) query.Aggregation {
 	return query.Aggregation{
 		AlignmentPeriod:    p.duration(prefix + "alignmentPeriod"),
-		PerSeriesAligner:   p.text(prefix + "perSeriesAligner"),
-		CrossSeriesReducer: p.text(prefix + "crossSeriesReducer"),
+		PerSeriesAligner:   p.enum(prefix+"perSeriesAligner", monitoringpb.Aggregation_Aligner_name),
+		CrossSeriesReducer: p.enum(prefix+"crossSeriesReducer", monitoringpb.Aggregation_Reducer_name),
 		GroupByFields:      p.texts(prefix + "groupByFields"),
 	}
 }

@@ -83,30 +83,25 @@ func unescapeName(v string) string {
 // fail keeps the first mistake.
 func (p *params) fail(name, format string, args ...any) {
 	if p.err == nil {
-		p.err = invalid(name, "invalid parameter "+strconv.Quote(name)+": "+format, args...)
+		p.err = invalid(name, format, args...)
 	}
 }
 
 // instant is a time: RFC 3339, or seconds.
 func (p *params) instant(name string, otherwise int64) tsdb.Millis {
-	text := p.text(name)
-	if text == "" {
-		if otherwise == missing {
-			p.fail(name, "it is required")
-			return 0
+	text, prefix := p.text(name), ""
+	if otherwise != missing {
+		if text == "" {
+			return tsdb.Millis(otherwise)
 		}
-		return tsdb.Millis(otherwise)
+		prefix = "invalid time value for '" + name + "': "
 	}
-	if v, err := strconv.ParseFloat(text, 64); err == nil {
-		if !(math.Abs(v) < 1e13) {
-			p.fail(name, "cannot parse %q to a valid timestamp", text)
-			return 0
-		}
+	if v, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(v) < 1e13 {
 		return tsdb.Millis(math.Round(v * 1000))
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		p.fail(name, "cannot parse %q to a valid timestamp", text)
+		p.fail(name, "%scannot parse %q to a valid timestamp", prefix, text)
 		return 0
 	}
 	return tsdb.Millis(t.UnixMilli())
@@ -115,11 +110,7 @@ func (p *params) instant(name string, otherwise int64) tsdb.Millis {
 // duration is a duration: 1h30m, or seconds.
 func (p *params) duration(name string, otherwise int64) time.Duration {
 	text := p.text(name)
-	if text == "" {
-		if otherwise == missing {
-			p.fail(name, "it is required")
-			return 0
-		}
+	if text == "" && otherwise != missing {
 		return time.Duration(otherwise)
 	}
 	d, err := promql.ParseDuration(text)
@@ -136,8 +127,10 @@ func (p *params) number(name string) int {
 		return 0
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		p.fail(name, "it must be a number that is not negative")
+	if err != nil {
+		p.fail(name, "%w", err)
+	} else if n < 0 {
+		p.fail(name, "%s must be non-negative", name)
 	}
 	return n
 }

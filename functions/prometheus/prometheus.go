@@ -91,40 +91,48 @@ func (s *Service) Routes(r chi.Router) {
 // what it may send.
 const buildInfo = `{"version":"3.0.0","revision":"","branch":"","buildUser":"","buildDate":"","goVersion":"","application":"selvedge"}`
 
-// answer makes the data of an answer in JSON.
-type answer func(ctx context.Context, p *params) ([]byte, error)
+// reply is the data of an answer in JSON, or the result of a query, which is
+// written as it is encoded; and what else is said.
+type reply struct {
+	data            []byte
+	result          *promql.Result
+	warnings, infos []string
+}
+
+// answer makes a reply.
+type answer func(ctx context.Context, p *params) (reply, error)
 
 // constant is an answer that is always the same.
 func constant(data string) answer {
-	return func(context.Context, *params) ([]byte, error) { return []byte(data), nil }
+	return func(context.Context, *params) (reply, error) { return reply{data: []byte(data)}, nil }
 }
 
 // handle authorizes a request and writes the answer of f.
 func (s *Service) handle(permission string, f answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		data, err := s.call(w, r, permission, f)
+		made, err := s.call(w, r, permission, f)
 		if err != nil {
 			s.log(r, err)
 			writeError(w, err)
 			return
 		}
-		writeData(w, data)
+		writeReply(w, r, made)
 	}
 }
 
 // call is handle without the writing.
-func (s *Service) call(w http.ResponseWriter, r *http.Request, permission string, f answer) ([]byte, error) {
+func (s *Service) call(w http.ResponseWriter, r *http.Request, permission string, f answer) (reply, error) {
 	project, err := s.project(r, permission)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, &fault.Error{Op: "prometheus.call", Kind: fault.TooLarge, Err: fmt.Errorf("the form is longer than %d bytes", maxForm)}
+			return reply{}, &fault.Error{Op: "prometheus.call", Kind: fault.TooLarge, Err: fmt.Errorf("the form is longer than %d bytes", maxForm)}
 		}
-		return nil, invalid("form", "%v", err)
+		return reply{}, invalid("form", "%v", err)
 	}
 	return f(r.Context(), &params{r: r, project: project})
 }

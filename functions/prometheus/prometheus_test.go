@@ -1,6 +1,8 @@
 package prometheus_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selvedge.dev/functions/prometheus"
+	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/memory"
@@ -187,9 +190,9 @@ func TestErrors_HavePrometheusForm(t *testing.T) {
 	f(400, "bad_data", "parse error", "query")
 	f(400, "bad_data", "unknown function", "query", "query", "rollup(x[5m])")
 	f(400, "bad_data", "timestamp", "query", "query", "x", "time", "noon")
-	f(400, "bad_data", "required", "query_range", "query", "x", "start", "1", "end", "2")
+	f(400, "bad_data", "valid duration", "query_range", "query", "x", "start", "1", "end", "2")
 	f(400, "bad_data", "zero or negative", "query_range", "query", "x", "start", "1", "end", "2", "step", "0")
-	f(400, "bad_data", "11000 points", "query_range", "query", "x", "start", "0", "end", "11000", "step", "1")
+	f(400, "bad_data", "11,000 points", "query_range", "query", "x", "start", "0", "end", "11001", "step", "1")
 	f(400, "bad_data", "before start", "query_range", "query", "x", "start", "3", "end", "2", "step", "1")
 	f(400, "bad_data", "match[]", "series")
 	f(400, "bad_data", "invalid expression type", "query_range", "query", "x[5m]", "start", "0", "end", "10", "step", "1")
@@ -266,4 +269,86 @@ func FuzzQuery(f *testing.F) {
 			require.Less(t, time.Since(begun), 6*time.Second)
 		}
 	})
+}
+
+// full is a memory that has none left.
+type full struct{}
+
+// Begin implements promql.Memory.
+func (full) Begin(context.Context, int64) (func(int64) error, func(), error) {
+	return nil, nil, &fault.Error{Op: "test", Kind: fault.Exhausted, Reason: "QUERIES_BUSY", Err: soon{}}
+}
+
+// soon is an error that passes.
+type soon struct{}
+
+// Error implements error.
+func (soon) Error() string { return "other queries took all" }
+
+// RetryAfter implements fault.RetryAfter.
+func (soon) RetryAfter() time.Duration { return 3 * time.Second }
+
+// TestErrors_OthersTookAll shows that a client is told to try again.
+func TestErrors_OthersTookAll(t *testing.T) {
+	t.Parallel()
+	status, body := caller{server(t, promql.Options{Memory: full{}}), "p"}.do(t.Context(), t, http.MethodGet, "query", "query", "1")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.JSONEq(t, `{"status":"error","errorType":"unavailable","error":"other queries took all"}`, body)
+}
+
+// TestAnswers_ArePackedAndCut asks for much, packed and not, and for less than
+// there is.
+func TestAnswers_ArePackedAndCut(t *testing.T) {
+	t.Parallel()
+	c := caller{server(t, promql.Options{}), "p"}
+	raw := func(accept, query string) (string, []byte) {
+		t.Helper()
+		target := c.srv.URL + "/prometheus/api/v1/query_range?start=1748700000&end=1748779200&step=10&query=" + url.QueryEscape(query)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Test-Caller", "p")
+		req.Header.Set("Accept-Encoding", accept)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, resp.Body.Close()) }()
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, "Accept-Encoding", resp.Header.Get("Vary"))
+		return resp.Header.Get("Content-Encoding"), data
+	}
+	encoding, plain := raw("identity", "vector(1)")
+	require.Empty(t, encoding)
+	require.True(t, json.Valid(plain))
+	for _, accept := range []string{"gzip", "deflate, gzip;q=0.5", "br,gzip ; q=1"} {
+		encoding, packed := raw(accept, "vector(1)")
+		require.Equal(t, "gzip", encoding, accept)
+		require.Less(t, len(packed)*3, len(plain))
+		z, err := gzip.NewReader(bytes.NewReader(packed))
+		require.NoError(t, err)
+		data, err := io.ReadAll(z)
+		require.NoError(t, err)
+		require.Equal(t, plain, data)
+	}
+	for _, accept := range []string{"", "br", "gzip; q=0"} {
+		encoding, _ := raw(accept, "vector(1)")
+		require.Empty(t, encoding, accept)
+	}
+	encoding, _ = raw("gzip", "none")
+	require.Empty(t, encoding, "it is too short")
+
+	cut := `"warnings":["results truncated due to limit"]`
+	f := func(path string, has bool, pairs ...string) {
+		t.Helper()
+		status, body := c.do(t.Context(), t, http.MethodGet, path, pairs...)
+		require.Equal(t, http.StatusOK, status, "%s", body)
+		require.Equal(t, has, strings.Contains(body, cut), "%s", body)
+	}
+	f("query", true, "query", `{"com.example.climate/temperature"}`, "time", "1748779200", "limit", "1")
+	f("query", false, "query", `{"com.example.climate/temperature"}`, "time", "1748779200", "limit", "2")
+	f("labels", true, "end", "1748779200", "limit", "5")
+	f("labels", false, "end", "1748779200", "limit", "6")
+	f("series", true, "end", "1748779200", "limit", "1", "match[]", `{device_id!=""}`)
+	status, body := c.do(t.Context(), t, http.MethodGet, "query", "query", `rate({"com.example.climate/temperature"}[5m])`, "time", "1748779200")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, body, `"infos":["PromQL info: metric might not be a counter`)
 }

@@ -1,25 +1,76 @@
 package prometheus
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/promql"
 )
 
-// writeData answers with data.
-func writeData(w http.ResponseWriter, data []byte) {
+// gzipFrom is the least length of an answer that is worth packing.
+const gzipFrom = 4 << 10
+
+// writeReply answers with a reply, packed if the client takes that.
+func writeReply(w http.ResponseWriter, r *http.Request, made reply) {
+	var out io.Writer = w
+	if w.Header().Add("Vary", "Accept-Encoding"); made.size() >= gzipFrom && takesGzip(r.Header.Get("Accept-Encoding")) {
+		w.Header().Set("Content-Encoding", "gzip")
+		// The fastest level: it saves most of what there is to save.
+		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+		if err != nil {
+			panic("BUG: prometheus: " + err.Error())
+		}
+		defer func() { _ = z.Close() }() // as below
+		out = z
+	}
 	begin(w, http.StatusOK)
 	// What cannot be written has no reader.
-	_, _ = w.Write([]byte(`{"status":"success","data":`))
-	_, _ = w.Write(data)
-	_, _ = w.Write([]byte("}\n"))
+	_, _ = io.WriteString(out, `{"status":"success","data":`)
+	if made.result != nil {
+		writeResult(out, made.result)
+	} else {
+		_, _ = out.Write(made.data)
+	}
+	if len(made.warnings) > 0 {
+		_, _ = out.Write(append([]byte(`,"warnings":`), list(made.warnings, nil).data...))
+	}
+	if len(made.infos) > 0 {
+		_, _ = out.Write(append([]byte(`,"infos":`), list(made.infos, nil).data...))
+	}
+	_, _ = io.WriteString(out, "}\n")
+}
+
+// size is about how long the answer is.
+func (m *reply) size() int {
+	n := len(m.data)
+	if m.result != nil {
+		for _, s := range m.result.Series {
+			n += 32 * (len(s.Labels) + s.Points.Len())
+		}
+	}
+	return n
+}
+
+// takesGzip reports whether the header Accept-Encoding has gzip, and does not
+// refuse it.
+func takesGzip(header string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, quality, _ := strings.Cut(part, ";")
+		if strings.TrimSpace(name) == "gzip" {
+			return strings.ReplaceAll(quality, " ", "") != "q=0"
+		}
+	}
+	return false
 }
 
 // begin sends the header of an answer.
@@ -40,6 +91,10 @@ type problem struct {
 func writeError(w http.ResponseWriter, err error) {
 	status, kind := classify(err)
 	p := problem{Status: "error", ErrorType: kind, Error: fault.ProblemOf(err).Error.Message}
+	var f *fault.Error
+	if errors.As(err, &f) && f.Reason == promql.ReasonBadData && f.Field != "" {
+		p.Error = fmt.Sprintf("invalid parameter %q: %s", f.Field, p.Error)
+	}
 	switch kind {
 	case "timeout":
 		p.Error = "query timed out in expression evaluation"
@@ -65,7 +120,10 @@ const statusClosed = 499
 
 // classify is the status of an error and Prometheus' word for it.
 func classify(err error) (status int, kind string) {
+	var later fault.RetryAfter
 	switch reason := fault.ReasonOf(err); {
+	case errors.As(err, &later): // others have what it needs now
+		return http.StatusServiceUnavailable, "unavailable"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable, "timeout"
 	case errors.Is(err, context.Canceled):
@@ -91,10 +149,12 @@ func classify(err error) (status int, kind string) {
 	}
 }
 
-// appendResult appends a result; of more than limit series the first are taken,
-// all for 0.
-func appendResult(b []byte, r promql.Result, limit int) []byte {
-	b = append(append(append(b, `{"resultType":"`...), r.Type...), `","result":`...)
+// writeEvery is how much of a result is encoded before it is written.
+const writeEvery = 32 << 10
+
+// writeResult writes a result. What cannot be written has no reader.
+func writeResult(w io.Writer, r *promql.Result) {
+	b := append(append(append([]byte(nil), `{"resultType":"`...), r.Type...), `","result":`...)
 	switch r.Type {
 	case promql.Scalar:
 		b = appendPoint(b, r.Time, r.Value)
@@ -104,17 +164,17 @@ func appendResult(b []byte, r promql.Result, limit int) []byte {
 	default:
 		b = append(b, '[')
 		for i, s := range r.Series {
-			if limit > 0 && i >= limit {
-				break
-			}
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendSeries(b, r.Type, s)
+			if b = appendSeries(b, r.Type, s); len(b) > writeEvery {
+				_, _ = w.Write(b)
+				b = b[:0]
+			}
 		}
 		b = append(b, ']')
 	}
-	return append(b, '}')
+	_, _ = w.Write(append(b, '}'))
 }
 
 // appendSeries appends one series of a vector or a matrix.

@@ -21,6 +21,8 @@ const (
 	ReasonForeignDevice = "FOREIGN_DEVICE"
 	// ReasonUnknownBlueprint: the device's blueprint is not there.
 	ReasonUnknownBlueprint = "UNKNOWN_BLUEPRINT"
+	// ReasonUnknownDevice: nobody registered the device; the processor's word.
+	ReasonUnknownDevice = "UNKNOWN_DEVICE"
 )
 
 // input is what the decoder needs to know of e.
@@ -44,6 +46,22 @@ func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, err
 		in.Plan, err = f.plan(ctx, name, in.Type)
 	}
 	return in, err
+}
+
+// Plan is how Handle reads events of a type from the device of that name: nil
+// when no blueprint says so. It is NotFound when nobody registered the device, or
+// its blueprint is not there.
+func (f *Function) Plan(ctx context.Context, device, eventType string) (*ingest.Plan, error) {
+	d, err := f.Devices.Device(ctx, device)
+	switch {
+	case fault.KindOf(err) == fault.NotFound && err != nil:
+		return nil, refuse(fault.NotFound, ReasonUnknownDevice, event.Device, err)
+	case err != nil:
+		return nil, fmt.Errorf("read device: %w", err)
+	case d.GetBlueprint() == "":
+		return nil, nil
+	}
+	return f.plan(ctx, d.GetBlueprint(), eventType)
 }
 
 // timeOf is when e happened: its time, or else when the broker took it, which

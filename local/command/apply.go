@@ -254,8 +254,8 @@ func (a *app) export() *cobra.Command {
 	var o listOptions
 	c := a.completing(&cobra.Command{
 		Use: "export [TYPE…]", Short: "Write resources as a file that apply reads", Args: cobra.ArbitraryArgs,
-		Long: `Write the resources of the types, or of all types, as YAML that selvedge apply
-makes again: without what only the platform writes, and without secrets, which
+		Long: `Write the resources of the types, or of all types that are in a project, as YAML
+that selvedge apply makes again: without what only the platform writes, and without secrets, which
 no list shows.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := a.remote(c.Context())
@@ -263,7 +263,7 @@ no list shows.`,
 				return err
 			}
 			if len(args) == 0 {
-				args = typeNames(r.types)
+				args = a.typesInProject(r.types)
 			}
 			first := true
 			for _, arg := range args {
@@ -301,6 +301,16 @@ no list shows.`,
 	c.Flags().StringVar(&o.filter, "filter", "", "which of them")
 	c.Flags().StringVar(&o.parent, "parent", "", "whose, instead of those of --project")
 	return c
+}
+
+// typesInProject are the plurals of the types whose resources a project has, and
+// that can be made.
+func (a *app) typesInProject(types *schema.Registry) []string {
+	return slices.DeleteFunc(typeNames(types), func(name string) bool {
+		x, _ := typeOf(types, name)
+		parent, err := a.parent(x)
+		return err != nil || parent == "" || slices.Contains(x.Options.GetWithout(), resourcev1.Method_CREATE)
+	})
 }
 
 // maxFile bounds a file of resources.

@@ -51,7 +51,7 @@ type point struct {
 	Value map[string]any `json:"value"`
 }
 
-// number is the point's value, whatever its type.
+// number is the point's value, whatever its type; of a distribution its mean.
 func (p point) number() float64 {
 	for _, v := range p.Value {
 		switch v := v.(type) {
@@ -65,6 +65,9 @@ func (p point) number() float64 {
 			if v {
 				return 1
 			}
+		case map[string]any:
+			mean, _ := v["mean"].(float64) // one of zero is left out
+			return mean
 		}
 	}
 	return 0
@@ -87,7 +90,8 @@ func (a *app) metrics() *cobra.Command {
 			})
 		},
 	}
-	return group("metrics", "Time series of a project", list, a.metricsQuery(), a.metricsExport())
+	return group("metrics", "Time series of a project", list, a.metricsQuery(), a.metricsExport(), a.metricsImport(),
+		a.metricsCardinality(), a.metricsDelete(), a.metricsRetention(), a.metricsRollups(), a.metricsSnapshot(), a.metricsRestore())
 }
 
 // aligned is what to query: the flags that query and export have in common.
@@ -111,6 +115,10 @@ func (q *aligned) flags(cmd *cobra.Command) {
 // values are the parameters of the query.
 func (q *aligned) values(filter string) url.Values {
 	now := time.Now().UTC()
+	if q.align != "" && q.period > 0 {
+		// Windows hang on the end: so they begin on the clock, where rollups do.
+		now = now.Add(q.period - 1).Truncate(q.period)
+	}
 	v := url.Values{
 		"filter":             {filter},
 		"interval.startTime": {now.Add(-q.since).Format(time.RFC3339Nano)},
@@ -132,6 +140,7 @@ func (q *aligned) values(filter string) url.Values {
 // metricsQuery is `selvedge metrics query`.
 func (a *app) metricsQuery() *cobra.Command {
 	var q aligned
+	var explain bool
 	cmd := &cobra.Command{
 		Use:   "query FILTER",
 		Short: "Draw the time series that match a monitoring filter",
@@ -141,6 +150,9 @@ language, aligned and reduced as asked.`,
   selvedge metrics query 'metric.type = starts_with("dev.selvedge.host")' --align max --reduce max --by metric.type`,
 		Args: exactly("FILTER"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if explain {
+				return a.explainQuery(c, q.values(args[0]))
+			}
 			all, err := pages[series](c.Context(), a.client(), "/v3/projects/"+a.project+"/timeSeries", "timeSeries", q.values(args[0]))
 			if err != nil {
 				return err
@@ -149,6 +161,7 @@ language, aligned and reduced as asked.`,
 		},
 	}
 	q.flags(cmd)
+	cmd.Flags().BoolVar(&explain, "explain", false, "show also what was read for the first page, and how long it took")
 	return cmd
 }
 

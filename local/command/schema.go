@@ -92,7 +92,7 @@ type target struct {
 // name. Ids are in the project of the flag, in its region if one is given.
 func (a *app) target(r *remote, arg string) (target, error) {
 	if x, ok := typeOf(r.types, arg); ok {
-		parent, err := a.parent(x)
+		parent, err := a.parents(x)
 		return target{resource: x, parent: parent}, err
 	}
 	if kind, id, ok := strings.Cut(arg, "/"); ok {
@@ -133,6 +133,22 @@ func (a *app) parent(x *schema.Resource) (string, error) {
 		}
 	}
 	return "", usageError{fmt.Errorf("a %s is not in a project alone: use its full name, %s", x.Singular, x.Patterns[0])}
+}
+
+// parents is the parent that the flags mean for the collection of a type; where
+// they say nothing it is any: "services/-".
+func (a *app) parents(x *schema.Resource) (string, error) {
+	parent, err := a.parent(x)
+	if err == nil || a.region != "" {
+		return parent, err
+	}
+	segments := strings.Split(strings.ReplaceAll(string(resource.Name(x.Patterns[0]).Parent()), "{project}", a.project), "/")
+	for i, s := range segments {
+		if strings.HasPrefix(s, "{") {
+			segments[i] = resource.Wildcard
+		}
+	}
+	return strings.Join(segments, "/"), nil
 }
 
 // typeOf finds a type by what people call it.

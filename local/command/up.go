@@ -41,6 +41,9 @@ even if the process is killed.`,
 			if c.Peers, err = readPeers(peers, peerKeys); err != nil {
 				return err
 			}
+			if c.MaxSeries <= 0 || c.QueryMemory <= 0 {
+				return usageError{errors.New("--max-series and --query-memory are numbers above 0")}
+			}
 			if c.OwnerTimeout <= 0 || c.OwnerRecheck <= 0 {
 				return usageError{errors.New("--owner-timeout and --owner-recheck are durations above 0, such as 5m")}
 			}
@@ -69,6 +72,12 @@ even if the process is killed.`,
 	f.DurationVar(&c.OwnerRecheck, "owner-recheck", time.Hour, "how often owners in other regions are asked for without a reason to")
 	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")
 	f.StringVar(&c.Series, "series", "", "address of the VictoriaMetrics server of the points, http://HOST:8428, with a retention of 400 days, best with -dedup.minScrapeInterval=1ms, and for nobody else; by default they are in the data folder")
+	f.IntVar(&c.MaxSeries, "max-series", 500_000, "how many series of a project may be active at once, unless an administrator bounds it otherwise")
+	f.StringVar(&c.PublicURL, "public-url", "", "where people reach the platform, https://…, for sign-in; by default the address that it listens on")
+	f.StringVar(&c.OIDC.Issuer, "oidc-issuer", "", "the OpenID Connect provider that people sign in at, https://…, at /v1/signin")
+	f.StringVar(&c.OIDC.ClientID, "oidc-client-id", "", "what the provider calls this platform; it sends people back to PUBLIC-URL/v1/signin/callback")
+	f.StringVar(&c.OIDC.SecretFile, "oidc-client-secret-file", "", "file with the secret of the client; a public client has none")
+	f.Int64Var(&c.QueryMemory, "query-memory", 1<<30, "bytes of memory that queries of time series may have together; more of them wait, and are then told to come again")
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
 	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")

@@ -16,7 +16,6 @@ import (
 	"selvedge.dev/sdk/reference/peering"
 	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
-	"selvedge.dev/sdk/service"
 )
 
 // Peer is the platform of another region.
@@ -86,10 +85,10 @@ func (p *Platform) servicePolicy(own string) *resourcev1.MultiRegionPolicy {
 	}
 }
 
-// authorize is the table of sdk/iam, and refuses what is another region's: this
+// authorize asks for the permission, and refuses what is another region's: this
 // platform does not know what there is, so that even "not found" would be wrong.
 func (p *Platform) authorize(ctx context.Context, permission string, name resource.Name) error {
-	if err := service.Allow(ctx, permission, name); err != nil {
+	if err := p.access.Allow(ctx, permission, name); err != nil {
 		return err
 	}
 	region := regionOf(name)

@@ -64,8 +64,9 @@ func TestPeers_Configured(t *testing.T) {
 func TestPeers_WrongRegion(t *testing.T) {
 	t.Parallel()
 	p := &Platform{config: Config{Peers: map[string]Peer{"us": {}}}}
+	require.NoError(t, p.newAccess(nil))
 	require.Equal(t, []string{"eu", "us"}, p.servicePolicy("eu").GetEnabledRegions())
-	admin := iam.WithPrincipal(context.Background(), iam.Principal{Kind: iam.Admin})
+	admin := iam.WithPrincipal(context.Background(), iam.Principal{Kind: iam.Admin, Name: "admin"})
 	f := func(name resource.Name, reason string) {
 		t.Helper()
 		err := p.authorize(admin, "devices.devices.get", name)

@@ -10,7 +10,6 @@ import (
 	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/processor"
 	"selvedge.dev/functions/threshold"
-	"selvedge.dev/functions/writer"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/triggers/broker"
@@ -21,7 +20,6 @@ import (
 // functions are the functions of this process by the name that manifests refer
 // to them with.
 func (p *Platform) functions() map[string]function.Handler {
-	p.writer = &writer.Function{Series: p.series, Descriptors: p.metrics, Devices: p.registry}
 	return map[string]function.Handler{
 		"processor": &processor.Function{Devices: p.registry},
 		"writer":    p.writer,

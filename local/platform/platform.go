@@ -25,6 +25,8 @@ import (
 	"selvedge.dev/functions/collector"
 	"selvedge.dev/functions/devices"
 	functionsiam "selvedge.dev/functions/iam"
+	"selvedge.dev/functions/meta"
+	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/functions/writer"
 	"selvedge.dev/logstore/sqlstore"
 	"selvedge.dev/sdk/event"
@@ -35,7 +37,9 @@ import (
 	"selvedge.dev/triggers/ledger"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/catalog"
+	"selvedge.dev/tsdb/guard"
 	"selvedge.dev/tsdb/ingest/wire"
+	"selvedge.dev/tsdb/rollup"
 	"selvedge.dev/tsdb/vm"
 )
 
@@ -67,9 +71,20 @@ type Config struct {
 	// Series is the address of the VictoriaMetrics server that keeps the points;
 	// "" keeps them in the data folder. See vm.Remote for how it must be set up.
 	Series string
+	// MaxSeries bounds the active series of a project that has no bound of its
+	// own; 0 is guard's default.
+	MaxSeries int
+	// QueryMemory bounds the memory of all queries of time series together, in
+	// bytes; 0 is 1 GiB. One of them may have half a gigabyte of it.
+	QueryMemory int64
 	// AdminKey is the bootstrap administrator's key; "" has one made when
 	// there is none.
 	AdminKey string
+	// PublicURL is where people reach the platform; "" is the address that it
+	// listens on.
+	PublicURL string
+	// OIDC is the provider that people sign in at; one without an issuer is none.
+	OIDC OIDC
 	// Edge also runs the edge runtime of this machine.
 	Edge bool
 	// Limits bounds what the door for events takes.
@@ -83,32 +98,40 @@ type Config struct {
 
 // Platform is an open platform: its port is bound and its stores are open.
 type Platform struct {
-	config    Config
-	log       *slog.Logger
-	madeKey   string
-	listener  net.Listener
-	inside    net.Listener // of this machine's own edge runtime, when the port speaks TLS
-	db        *sql.DB
-	keyring   *iam.Keyring
-	resources *resources
-	registry  *devices.Service
-	iam       *functionsiam.Service
-	series    tsdb.Store
-	collector *collector.Service
-	metrics   *catalog.Catalog
-	records   *sqlstore.Store
-	losses    *ledger.SQL
-	writer    *writer.Function
-	broker    *broker.Broker
-	triggers  []broker.Trigger
-	server    *http.Server
+	config     Config
+	log        *slog.Logger
+	madeKey    string
+	listener   net.Listener
+	inside     net.Listener // of this machine's own edge runtime, when the port speaks TLS
+	db         *sql.DB
+	keyring    *iam.Keyring
+	resources  *resources
+	registry   *devices.Service
+	meta       *meta.Service
+	iam        *functionsiam.Service
+	access     *iam.Authorizer
+	feed       *functionsiam.Feed
+	accounts   *functionsiam.Accounts
+	who        iam.Authenticator
+	series     tsdb.Store
+	rollups    *rollup.Keeper // over series
+	guard      *guard.Guard
+	operations *monitoring.Operations
+	collector  *collector.Service
+	metrics    *catalog.Catalog
+	records    *sqlstore.Store
+	losses     *ledger.SQL
+	writer     *writer.Function
+	broker     *broker.Broker
+	triggers   []broker.Trigger
+	server     *http.Server
 	// closers undo Open, the last first.
 	closers []func() error
 	ready   atomic.Bool
 }
 
 // tables are everything that is in the SQL database beside the resources.
-const tables = functionsiam.Schema + catalog.Schema + sqlstore.Schema + ledger.Schema
+const tables = functionsiam.Schema + catalog.Schema + rollup.Schema + sqlstore.Schema + ledger.Schema
 
 // Open opens the stores, recovers them, and binds the port. Close the platform
 // also when Run is never called.
@@ -155,34 +178,26 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 	if err := p.openResources(ctx); err != nil {
 		return err
 	}
-	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: iam.Authorize, Devices: p.registry, Logger: p.log})
+	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: p.access.Authorize, Devices: p.registry, Logger: p.log})
 	p.records = sqlstore.New(p.db, sqlstore.Options{})
 	p.losses = ledger.New(p.db)
 	if p.metrics, err = catalog.New(ctx, p.db); err != nil {
 		return err
 	}
-	if p.series, err = p.openSeries(); err != nil {
+	if err = p.openSeries(ctx); err != nil {
 		return err
 	}
-	p.onClose(p.series.Close)
+	p.writer = &writer.Function{Series: p.rollups, Descriptors: p.metrics, Devices: p.registry}
 	p.collector, err = collector.Open(ctx, collector.Options{
-		Dir: filepath.Join(p.config.Data, "collector"), MaxBytes: p.config.JournalBytes, Series: p.series, Descriptors: p.metrics,
-		Ledger: p.losses, Wire: wire.Options{Retention: vm.DefaultRetention}, Authorize: iam.Authorize, Logger: p.log,
+		Dir: filepath.Join(p.config.Data, "collector"), MaxBytes: p.config.JournalBytes, Series: p.rollups, Descriptors: p.metrics,
+		Ledger: p.losses, Wire: wire.Options{Retention: vm.DefaultRetention}, Authorize: p.access.Authorize, Plan: p.writer.Plan, Logger: p.log,
 	})
 	if err != nil {
 		return err
 	}
 	p.onClose(p.collector.Close)
-	return nil
-}
-
-// openSeries opens the store of points.
-func (p *Platform) openSeries() (tsdb.Store, error) {
-	options := vm.Options{Describe: p.metrics.Describe, Logger: p.log}
-	if p.config.Series != "" {
-		return vm.Connect(p.config.Series, options)
-	}
-	return vm.Open(filepath.Join(p.config.Data, "series"), options)
+	p.guard.Enforce()
+	return p.removeSnapshots()
 }
 
 // Addr is the address that the platform listens on.
@@ -212,8 +227,15 @@ func (p *Platform) Run(ctx context.Context) error {
 	go func() { delivering <- p.broker.Run(triggers) }()
 
 	g, ctx := errgroup.WithContext(ctx)
+	registered := make(chan struct{})
+	g.Go(func() error { return p.runRegistry(ctx, registered) })
 	for _, l := range p.listeners() {
 		g.Go(func() error {
+			select {
+			case <-registered:
+			case <-ctx.Done():
+				return nil
+			}
 			if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve: %w", err)
 			}
@@ -221,6 +243,8 @@ func (p *Platform) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return p.runResources(ctx) })
+	g.Go(func() error { return p.runExpiry(ctx) })
+	g.Go(func() error { return p.rollups.Run(ctx) })
 	if p.config.Edge {
 		g.Go(func() error { return p.runEdge(ctx) })
 	}

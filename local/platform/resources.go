@@ -13,7 +13,11 @@ import (
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	"selvedge.dev/functions/gateway"
 	"selvedge.dev/functions/gateway/rpc"
+	iamv1 "selvedge.dev/functions/iam/v1"
+	"selvedge.dev/functions/meta"
+	metav1 "selvedge.dev/functions/meta/v1"
 	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
 	"selvedge.dev/sdk/reference/peering"
@@ -79,6 +83,8 @@ func (p *Platform) openResources(ctx context.Context) error {
 	}
 	r := &resources{types: new(schema.Registry)}
 	devicesv1.AddTo(r.types)
+	iamv1.AddTo(r.types)
+	metav1.AddTo(r.types)
 	if err := r.types.Check(); err != nil {
 		return err
 	}
@@ -88,15 +94,26 @@ func (p *Platform) openResources(ctx context.Context) error {
 	}
 	r.policies = policy.New(r.types, p.servicePolicy(region),
 		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
-			return policy.Local(r.store)(ctx, typ, name)
+			found, err := policy.Local(r.store)(ctx, typ, name)
+			if fault.KindOf(err) == fault.NotFound && typ.Options.GetImplicit() {
+				return nil, nil // as if it had none
+			}
+			return found, err
 		})
 	references := reference.New(reference.Options{
 		Peers: peers, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
 	})
+	if err := p.newAccess(r.types.Services()); err != nil {
+		return err
+	}
 	index := devices.NewIndex()
 	r.store = store.New(driver, r.types, store.Options{
-		Plugins: append(plugins.Standard(plugins.Options{Policies: r.policies}), references),
-		Cached:  cachedResources, Written: index.Written, Logger: p.log,
+		Plugins: slices.Concat(meta.Plugins(metaRules(r.types.Services())), plugins.Standard(plugins.Options{Policies: r.policies}), []store.Plugin{references}),
+		Cached:  cachedResources, Logger: p.log,
+		Written: func(writes []store.Write) {
+			index.Written(writes)
+			p.feed.Written(writes)
+		},
 	})
 	if err := r.store.Reindex(ctx); err != nil {
 		return err
@@ -112,14 +129,18 @@ func (p *Platform) openResources(ctx context.Context) error {
 	}
 	r.hub = watch.NewHub(r.store, watch.HubOptions{Pages: pages, Logger: p.log})
 	r.control = references.Control(r.store)
-	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: service.Allow})
+	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: p.access.Allow})
 	r.options = service.Options{
 		Authorize: p.authorize, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
-		Visible: func(ctx context.Context, permission string, name resource.Name) bool {
-			return service.Allow(ctx, permission, name) == nil
-		},
+		Visible: p.access.Visible,
 	}
 	p.resources = r
+	if err := p.openAccounts(ctx); err != nil {
+		return err
+	}
+	if p.meta, err = meta.New(r.store, r.options); err != nil {
+		return err
+	}
 	p.registry, err = devices.New(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
 	if err != nil {
 		return err
@@ -132,7 +153,7 @@ func (p *Platform) runResources(ctx context.Context) error {
 	relay := watch.NewRelay(p.resources.store, p.publishChanges, watch.RelayOptions{Wanted: p.wanted, Logger: p.log})
 	g, ctx := errgroup.WithContext(ctx)
 	for name, run := range map[string]func(context.Context) error{
-		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run,
+		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run, "iam": p.feed.Run, "meta": p.meta.Run,
 	} {
 		g.Go(func() error {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -161,8 +182,10 @@ func (p *Platform) publishChanges(ctx context.Context, events []event.Event) err
 
 // newCalls is the handler of the services on the framework.
 func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
-	servers := []rpc.Server{p.registry}
-	doors := rpc.Doors{OpenAPI: map[string][]byte{p.registry.Schema().Domain: devicesv1.OpenAPI}}
+	servers := []rpc.Server{p.registry, p.accounts, p.meta}
+	doors := rpc.Doors{OpenAPI: map[string][]byte{
+		p.registry.Schema().Domain: devicesv1.OpenAPI, p.accounts.Schema().Domain: iamv1.OpenAPI, p.meta.Schema().Domain: metav1.OpenAPI,
+	}}
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())
 	}

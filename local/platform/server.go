@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/functions/prometheus"
-	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/broker"
 	"selvedge.dev/tsdb/promql"
@@ -30,15 +30,26 @@ const (
 	maxHeader     = 128 << 10
 )
 
+// queryBytes bounds the memory of one query, and defaultQueryMemory that of all
+// together unless the configuration says otherwise.
+const (
+	queryBytes         = 512 << 20
+	defaultQueryMemory = 1 << 30
+)
+
+// queryMemory is the memory of all queries together.
+func (p *Platform) queryMemory() int64 { return cmp.Or(p.config.QueryMemory, defaultQueryMemory) }
+
 // newServer is the server behind the port.
 func (p *Platform) newServer() (*http.Server, error) {
 	calls, doors, err := p.newCalls()
 	if err != nil {
 		return nil, err
 	}
-	door := &ingest.Service{Broker: p.broker, Devices: p.registry, Limits: p.config.Limits}
+	door := &ingest.Service{Broker: p.broker, Devices: p.registry, Limits: p.config.Limits, MayPublish: p.access.MayPublish}
+	memory := query.NewBudget(p.queryMemory(), 0)
 	handler := gateway.New(gateway.Options{
-		Authenticator: p.keyring,
+		Authenticator: p.who,
 		Ready:         p.notReady,
 		Calls:         calls,
 		Logger:        p.log,
@@ -46,15 +57,18 @@ func (p *Platform) newServer() (*http.Server, error) {
 			door,
 			doors,
 			p.iam,
+			p.accounts,
 			&monitoring.Service{
-				Engine: query.New(p.series, query.Options{}), Descriptors: p.metrics, Resources: p.metrics, Series: p.series,
-				Authorize: iam.Authorize, Logger: p.log,
+				Engine: query.New(p.series, query.Options{Rollups: p.rollups, MaxBytes: queryBytes, Budget: memory}), Descriptors: p.metrics, Resources: p.metrics,
+				Series: p.rollups, Operations: p.operations, Rollups: p.rollups,
+				Authorize: p.access.Authorize, Logger: p.log,
 			},
-			&prometheus.Service{Engine: promql.New(p.series, p.metrics, promql.Options{}), Authorize: iam.Authorize, Logger: p.log},
+			&prometheus.Service{Engine: promql.New(p.rollups, p.metrics, promql.Options{Memory: memory, MaxBytes: queryBytes}), Authorize: p.access.Authorize, Logger: p.log},
 			p.collector,
-			&logging.Service{Records: p.records, Authorize: iam.Authorize, Logger: p.log},
-			gateway.Losses{Ledger: p.losses},
-			gateway.Status{Read: func() any { return p.status(door) }},
+			&logging.Service{Records: p.records, Authorize: p.access.Authorize, Logger: p.log},
+			&snapshots{p: p},
+			gateway.Losses{Ledger: p.losses, Authorize: p.access.Authorize},
+			gateway.Status{Read: func() any { return p.status(door) }, Authorize: p.access.Authorize},
 		},
 	})
 	protocols := new(http.Protocols)

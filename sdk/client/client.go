@@ -66,16 +66,21 @@ func (c *Client) Open(ctx context.Context, path string, query url.Values) (io.Re
 	return resp.Body, nil
 }
 
-// send makes a request.
+// send makes a request, with a body in JSON unless it is nil.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	return c.sendAs(ctx, method, path, query, Body{"application/json", body})
+}
+
+// sendAs makes a request.
+func (c *Client) sendAs(ctx context.Context, method, path string, query url.Values, body Body) (*http.Response, error) {
 	op := method + " " + path
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body.In)
 	if err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Err: err}
 	}
 	req.URL.RawQuery = query.Encode()
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if body.In != nil && body.Type != "" {
+		req.Header.Set("Content-Type", body.Type)
 	}
 	if c.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Key)

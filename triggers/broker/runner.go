@@ -36,8 +36,10 @@ type runner struct {
 	retry  *retryQueue
 	seed   maphash.Seed
 
-	mu     sync.Mutex
-	losses []ledger.Loss
+	// committing makes one commit at a time, since none may go back.
+	committing sync.Mutex
+	mu         sync.Mutex
+	losses     []ledger.Loss
 
 	matched, filtered, delivered, retried, failed, deadLettered atomic.Int64
 }
@@ -234,6 +236,8 @@ func (r *runner) commitLoop(ctx context.Context) {
 // commit records the losses and, with cursor, moves the cursor past what is
 // finished. The order matters: effects, losses, cursor.
 func (r *runner) commit(ctx context.Context, cursor bool) error {
+	r.committing.Lock()
+	defer r.committing.Unlock()
 	low := r.track.low()
 	if err := r.recordLosses(ctx); err != nil {
 		return err

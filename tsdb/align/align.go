@@ -30,6 +30,14 @@ type method interface {
 	value(w *window) (float64, bool)
 }
 
+// distributor is a method that makes distributions: of those of a window, or, if
+// it is SUMMARY, of its numbers.
+type distributor interface {
+	// distribution is that of a window that has at least one point, or nil when
+	// its points do not determine one.
+	distribution(w *window) *tsdb.Distribution
+}
+
 // methods are all aligners but ALIGN_NONE, which has nothing to compute.
 var methods = []method{
 	deltaAligner{},
@@ -50,6 +58,7 @@ var methods = []method{
 	percentile50Aligner{},
 	percentile05Aligner{},
 	percentChangeAligner{},
+	summaryAligner{},
 }
 
 // Parse returns the aligner of that name; "" means ALIGN_NONE.
@@ -99,30 +108,100 @@ func (a Aligner) Reads(g Grid) tsdb.Interval {
 	return a.method.reads(g)
 }
 
+// Own reports whether the value of each window is a number, if the points are, and
+// depends on the points in it alone.
+func (a Aligner) Own(g Grid) bool {
+	return !a.None() && a.method != summaryAligner{} && a.method.reads(g) == g.own()
+}
+
 // Align returns the aligned points of the series in, which Output accepts, in
 // new columns. Points outside of Reads do not change the result.
 func (a Aligner) Align(g Grid, in *tsdb.Series, points tsdb.Points) tsdb.Points {
 	if a.None() {
 		return unaligned(a.Reads(g), points)
 	}
-	from := after(points.Times, g.first())
-	size := max(0, min(g.Windows(), points.Len()-from))
-	out := tsdb.Points{Times: make([]tsdb.Millis, 0, size), Values: make([]float64, 0, size)}
-	w := window{kind: in.Kind, valueType: in.ValueType, period: g.Period, lookback: g.Lookback(), all: points}
-	for from < points.Len() && points.Times[from] <= g.End {
-		w.end = g.endOf(points.Times[from])
-		to := from + 1
-		for to < points.Len() && points.Times[to] <= w.end {
-			to++
+	first := after(points.Times, g.first())
+	c := cutter{grid: g, times: points.Times, from: first, to: first, end: g.first()}
+	size := max(0, min(g.Windows(), points.Len()-first))
+	out := tsdb.Points{Times: make([]tsdb.Millis, 0, size)}
+	merger, merges := a.method.(distributor)
+	if merges = merges && (points.Distributions != nil || in.ValueType == tsdb.Distributed || a.method == summaryAligner{}); merges {
+		out.Distributions = make([]*tsdb.Distribution, 0, size)
+	} else {
+		out.Values = make([]float64, 0, size)
+	}
+	if p, ok := a.method.(plain); ok && points.Distributions == nil {
+		for c.next() {
+			if v := p.of(points.Values[c.from:c.to]); !math.IsNaN(v) {
+				out.Times = append(out.Times, c.end)
+				out.Values = append(out.Values, v)
+			}
 		}
-		w.from, w.times, w.values = from, points.Times[from:to], points.Values[from:to]
-		if v, ok := a.method.value(&w); ok && !math.IsNaN(v) {
+		return out
+	}
+	w := window{kind: in.Kind, valueType: in.ValueType, period: g.Period, lookback: g.Lookback(), all: points}
+	for c.next() {
+		w.end, w.from, w.times = c.end, c.from, points.Times[c.from:c.to]
+		if points.Distributions == nil {
+			w.values = points.Values[c.from:c.to]
+		} else {
+			w.distributions = points.Distributions[c.from:c.to]
+		}
+		if merges {
+			if d := merger.distribution(&w); d != nil && isNumber(d) {
+				out.Times = append(out.Times, w.end)
+				out.Distributions = append(out.Distributions, d)
+			}
+		} else if v, ok := a.method.value(&w); ok && !math.IsNaN(v) {
 			out.Times = append(out.Times, w.end)
 			out.Values = append(out.Values, v)
 		}
-		from = to
 	}
 	return out
+}
+
+// plain is a method whose value is a function of the window's values alone. Such
+// a window needs not be described, which takes longer than to add up the values.
+type plain interface {
+	// of is the value of a window from its values: never none.
+	of(values []float64) float64
+}
+
+// cutter goes through the windows that have points: times[from:to], up to end.
+type cutter struct {
+	grid     Grid
+	times    []tsdb.Millis
+	from, to int
+	end      tsdb.Millis
+}
+
+// next goes to the next window. The next point is mostly in the next one, and
+// there mostly are as many as in the one before: that spares a division and most
+// comparisons.
+func (c *cutter) next() bool {
+	usual := max(1, c.to-c.from)
+	c.from = c.to
+	if c.from >= len(c.times) || c.times[c.from] > c.grid.End {
+		return false
+	}
+	if c.end += c.grid.Period; c.times[c.from] > c.end {
+		c.end = c.grid.endOf(c.times[c.from])
+	}
+	to := c.from + usual
+	if to > len(c.times) || c.times[to-1] > c.end {
+		to = c.from + 1
+	}
+	for to < len(c.times) && c.times[to] <= c.end {
+		to++
+	}
+	c.to = to
+	return true
+}
+
+// isNumber reports whether what d says is numbers.
+func isNumber(d *tsdb.Distribution) bool {
+	sum := d.Mean + d.SumOfSquaredDeviation
+	return sum-sum == 0
 }
 
 // window is what a method sees of a series: the points in (end-period, end],
@@ -133,7 +212,10 @@ type window struct {
 	end              tsdb.Millis
 	period, lookback tsdb.Millis
 	times            []tsdb.Millis
-	values           []float64
+	// values are those of numbers, distributions those of distributions; the
+	// other one is nil.
+	values        []float64
+	distributions []*tsdb.Distribution
 	// all are the points of the series, and from is the index of the
 	// window's first among them.
 	all  tsdb.Points
@@ -156,7 +238,7 @@ func (w *window) before() (int, bool) {
 // after is the index of the first point after the window, and whether there is
 // one that is not too far away.
 func (w *window) after() (int, bool) {
-	i := w.from + len(w.values)
+	i := w.from + len(w.times)
 	return i, i < w.all.Len() && w.all.Times[i] <= w.end+w.lookback
 }
 

@@ -10,6 +10,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/align"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/validity"
 )
 
@@ -25,7 +26,7 @@ func TestParse(t *testing.T) {
 	aligner, err := align.Parse("")
 	require.NoError(t, err)
 	require.True(t, aligner.None())
-	for _, name := range []string{"mean", "ALIGN_PERCENTILE_98", "ALIGN_", "ALIGN_SUMMARY"} {
+	for _, name := range []string{"mean", "ALIGN_PERCENTILE_98", "ALIGN_", "SUMMARY"} {
 		_, err := align.ParseField("a.b", name)
 		require.Equal(t, fault.Invalid, fault.KindOf(err))
 		require.ErrorContains(t, err, `field a.b had an invalid value of "`+name+`": it is none of ALIGN_NONE, ALIGN_DELTA,`)
@@ -39,7 +40,7 @@ func TestOutput(t *testing.T) {
 		aligner, err := align.ParseField("a.b", rule.Name)
 		require.NoError(t, err)
 		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
-			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
+			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double, tsdb.Distributed} {
 				in := &tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"}
 				before := *in
 				out, err := aligner.Output(in)
@@ -206,13 +207,30 @@ func drawAligner(rt *rapid.T) (align.Aligner, *tsdb.Series) {
 	}
 }
 
+// distributed are points with distributions of the values up to theirs.
+func distributed(p tsdb.Points) tsdb.Points {
+	out := tsdb.Points{Times: p.Times}
+	for _, v := range p.Values {
+		var values []float64
+		for x := 0.0; x <= v; x += 7 {
+			values = append(values, x)
+		}
+		out.Distributions = append(out.Distributions, distribution.Of(tsdb.Buckets{Kind: tsdb.LinearBuckets, Finite: 5, Width: 10}, values...))
+	}
+	return out
+}
+
 // slice is the part of p in the closed interval iv.
 func slice(p tsdb.Points, iv tsdb.Interval) tsdb.Points {
 	var out tsdb.Points
 	for i, t := range p.Times {
 		if iv.Start <= t && t <= iv.End {
 			out.Times = append(out.Times, t)
-			out.Values = append(out.Values, p.Values[i])
+			if p.Distributions != nil {
+				out.Distributions = append(out.Distributions, p.Distributions[i])
+			} else {
+				out.Values = append(out.Values, p.Values[i])
+			}
 		}
 	}
 	return out
@@ -225,6 +243,9 @@ func TestAlign_WindowsDoNotDependOnTheQuery(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		aligner, series := drawAligner(rt)
 		points := drawPoints(rt)
+		if series.ValueType == tsdb.Distributed {
+			points = distributed(points)
+		}
 		g := align.Grid{
 			Start:  tsdb.Millis(rapid.IntRange(-1000, 1000).Draw(rt, "start")) * second,
 			Period: tsdb.Millis(rapid.IntRange(1, 500).Draw(rt, "period")) * second,
@@ -238,7 +259,7 @@ func TestAlign_WindowsDoNotDependOnTheQuery(t *testing.T) {
 		part := aligner.Align(later, series, slice(points, aligner.Reads(later)))
 		for i, end := range part.Times {
 			at := slice(whole, tsdb.Interval{Start: end, End: end})
-			require.Equal(rt, []float64{part.Values[i]}, at.Values)
+			require.Equal(rt, part.Slice(i, i+1), at)
 		}
 		for _, end := range whole.Times {
 			require.Greater(rt, end, g.Start-1)

@@ -20,4 +20,6 @@ func (countAligner) name() string { return "ALIGN_COUNT" }
 
 func (countAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (countAligner) value(w *window) (float64, bool) { return float64(len(w.values)), true }
+func (a countAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (countAligner) of(values []float64) float64 { return float64(len(values)) }

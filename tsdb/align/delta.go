@@ -2,14 +2,16 @@ package align
 
 import (
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/population"
 )
 
 // deltaAligner is ALIGN_DELTA: how much the metric changed over the window.
 //
 //   - Source: "Align and convert to DELTA. The output is delta = y1 - y0."
-//   - Valid for CUMULATIVE and DELTA metrics with numeric values, not for
-//     GAUGE; the value type stays and the kind becomes DELTA (the API).
+//   - Valid for CUMULATIVE and DELTA metrics with numeric and distribution
+//     values, not for GAUGE; the value type stays and the kind becomes DELTA
+//     (the API).
 //   - CUMULATIVE: the sum of the increases from point to point, each counted
 //     in the window that holds its later point. The first increase is
 //     measured from the last point before the window (see Lookback). So the
@@ -24,6 +26,10 @@ import (
 //     change and gives no point: what it counted may be older than the window.
 //   - Edges: a point exactly on the window's start is the one measured from;
 //     one on the end is counted.
+//   - Distributions: those of a DELTA metric are merged; the increase of
+//     CUMULATIVE ones is distribution.Subtract. One that has fewer values than
+//     the one before, as a whole or in a bucket, is a reset. When the buckets
+//     change, the increase has the bounds that both have.
 //   - Late data splits the increase anew between the windows on both sides of
 //     it, and leaves their sum as it was unless it tells of a reset.
 type deltaAligner struct{}
@@ -40,6 +46,43 @@ func (deltaAligner) value(w *window) (float64, bool) {
 	}
 	total, _, ok := w.increase()
 	return total, ok
+}
+
+func (deltaAligner) distribution(w *window) *tsdb.Distribution {
+	if w.kind == tsdb.Delta {
+		return distribution.Merge(w.distributions...)
+	}
+	ds := w.distributions[1:]
+	last := w.distributions[0]
+	if i, found := w.before(); found {
+		ds, last = w.distributions, w.all.Distributions[i]
+	}
+	if len(ds) == 0 {
+		return nil
+	}
+	// Between two resets it is the difference of the ends, and not the sum of
+	// many differences, each of which is rounded. The ends of a stretch may not
+	// have the bounds that its neighbours have; then there are two stretches.
+	var parts []*tsdb.Distribution
+	since, grown := last, &tsdb.Distribution{}
+	for _, d := range ds {
+		more, ok := distribution.Subtract(d, since)
+		if !ok || last != since && !grew(d, last) {
+			parts = append(parts, grown)
+			if since = last; !grew(d, last) { // the count began again at zero
+				since = &tsdb.Distribution{}
+			}
+			more, _ = distribution.Subtract(d, since)
+		}
+		grown, last = more, d
+	}
+	return distribution.Merge(append(parts, grown)...)
+}
+
+// grew reports whether later can be earlier and more.
+func grew(later, earlier *tsdb.Distribution) bool {
+	_, ok := distribution.Subtract(later, earlier)
+	return ok
 }
 
 // increase is how much a counter grew within the window and over how many

@@ -3,8 +3,8 @@
 //
 // # Sources
 //
-// The aligners are those of Google Cloud Monitoring v3; "the API" below is
-// google/monitoring/v3/common.proto and its comments. Where the API leaves
+// The aligners are those of Google Cloud Monitoring v3 and SUMMARY of SPEKTRA
+// Edge; "the API" below is google/monitoring/v3/common.proto and its comments. Where the API leaves
 // something open, the choice made here says so.
 //
 // # Windows
@@ -46,9 +46,11 @@
 // Which aligner can be applied to which metrics, and what results, is the table
 // of tsdb/validity.
 //
-// # Left out
+// # Distributions
 //
-// Aligners whose result is a distribution, such as SUMMARY of SPEKTRA Edge.
+// What two distributions make together, and what one has in addition to an
+// earlier one, is tsdb/distribution's. Counts stay exact; where the buckets of a
+// window's points differ, the result has the bounds that they have in common.
 //
 // # Precision
 //

@@ -23,4 +23,6 @@ func (maxAligner) name() string { return "ALIGN_MAX" }
 
 func (maxAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (maxAligner) value(w *window) (float64, bool) { return slices.Max(w.values), true }
+func (a maxAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (maxAligner) of(values []float64) float64 { return slices.Max(values) }

@@ -23,4 +23,6 @@ func (meanAligner) name() string { return "ALIGN_MEAN" }
 
 func (meanAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (meanAligner) value(w *window) (float64, bool) { return population.Mean(w.values), true }
+func (a meanAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (meanAligner) of(values []float64) float64 { return population.Mean(values) }

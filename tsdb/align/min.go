@@ -23,4 +23,6 @@ func (minAligner) name() string { return "ALIGN_MIN" }
 
 func (minAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (minAligner) value(w *window) (float64, bool) { return slices.Min(w.values), true }
+func (a minAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (minAligner) of(values []float64) float64 { return slices.Min(values) }

@@ -21,4 +21,10 @@ func (nextOlderAligner) name() string { return "ALIGN_NEXT_OLDER" }
 
 func (nextOlderAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (nextOlderAligner) value(w *window) (float64, bool) { return w.values[len(w.values)-1], true }
+func (nextOlderAligner) distribution(w *window) *tsdb.Distribution {
+	return w.distributions[len(w.distributions)-1]
+}
+
+func (a nextOlderAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (nextOlderAligner) of(values []float64) float64 { return values[len(values)-1] }

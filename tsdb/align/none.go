@@ -16,8 +16,10 @@ const none = "ALIGN_NONE"
 // unaligned copies the points of the closed interval iv.
 func unaligned(iv tsdb.Interval, points tsdb.Points) tsdb.Points {
 	from, to := after(points.Times, iv.Start-1), after(points.Times, iv.End)
+	points = points.Slice(from, to)
 	return tsdb.Points{
-		Times:  append([]tsdb.Millis(nil), points.Times[from:to]...),
-		Values: append([]float64(nil), points.Values[from:to]...),
+		Times:         append([]tsdb.Millis(nil), points.Times...),
+		Values:        append([]float64(nil), points.Values...),
+		Distributions: append([]*tsdb.Distribution(nil), points.Distributions...),
 	}
 }

@@ -24,4 +24,6 @@ func (stddevAligner) name() string { return "ALIGN_STDDEV" }
 
 func (stddevAligner) reads(g Grid) tsdb.Interval { return g.own() }
 
-func (stddevAligner) value(w *window) (float64, bool) { return population.StdDev(w.values), true }
+func (a stddevAligner) value(w *window) (float64, bool) { return a.of(w.values), true }
+
+func (stddevAligner) of(values []float64) float64 { return population.StdDev(values) }

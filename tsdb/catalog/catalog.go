@@ -52,6 +52,12 @@ CREATE TABLE IF NOT EXISTS resource_descriptors (
 	descriptor TEXT NOT NULL,
 	PRIMARY KEY (project, type)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS series_bounds (
+	project TEXT NOT NULL,
+	type    TEXT NOT NULL,
+	bounds  TEXT NOT NULL,
+	PRIMARY KEY (project, type)
+) STRICT, WITHOUT ROWID;
 `
 
 // MaxTypes bounds the metric types of a project. It is what Cloud Monitoring
@@ -74,8 +80,11 @@ type Catalog struct {
 	types atomic.Pointer[index]
 	// resources are those of monitored resources, in the same way.
 	resources atomic.Pointer[resourceIndex]
-	// deletions counts the descriptors that were deleted.
-	deletions atomic.Uint64
+	// bounds are those that were set, in the same way.
+	bounds atomic.Pointer[boundsIndex]
+	// deletions counts the descriptors of each project that were deleted:
+	// *atomic.Uint64 by project.
+	deletions sync.Map
 }
 
 // index finds descriptors by project and type.
@@ -95,7 +104,12 @@ func New(ctx context.Context, db *sql.DB) (*Catalog, error) {
 	if err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: fmt.Errorf("read descriptors of resources: %w", err)}
 	}
+	bounds, err := loadBounds(ctx, db)
+	if err != nil {
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: fmt.Errorf("read bounds: %w", err)}
+	}
 	c := &Catalog{db: db}
+	c.bounds.Store(&bounds)
 	c.types.Store(&types)
 	c.resources.Store(&resources)
 	return c, nil

@@ -58,7 +58,7 @@ func Check(d tsdb.Descriptor) error {
 		return bad("metricKind", "there is no metric kind %.40q", d.Kind)
 	}
 	switch d.ValueType {
-	case tsdb.Bool, tsdb.Int64, tsdb.Double:
+	case tsdb.Bool, tsdb.Int64, tsdb.Double, tsdb.Distributed:
 	default:
 		return bad("valueType", "there is no value type %.40q", d.ValueType)
 	}

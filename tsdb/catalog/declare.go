@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
@@ -78,6 +79,7 @@ func Merge(have, d tsdb.Descriptor) (tsdb.Descriptor, error) {
 	if have.Details != nil {
 		details := *d.Details
 		details.Labels = withLabels(details.Labels, have.Details.Labels)
+		details.Rollups = have.Details.Rollups // see SetRollups
 		d.Details = &details
 	}
 	return d, nil
@@ -105,6 +107,7 @@ func (c *Catalog) Delete(ctx context.Context, project, metric string) error {
 	err := c.transaction(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{
 			`DELETE FROM metric_details WHERE project = ? AND type = ?`,
+			`DELETE FROM series_bounds WHERE project = ? AND type = ?`,
 			`DELETE FROM metric_descriptors WHERE project = ? AND type = ?`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement, project, metric); err != nil {
@@ -120,13 +123,21 @@ func (c *Catalog) Delete(ctx context.Context, project, metric string) error {
 	types[project] = maps.Clone(types[project])
 	delete(types[project], metric)
 	c.types.Store(&types)
-	c.deletions.Add(1)
+	c.holdBounds(project, metric, tsdb.Bounds{})
+	n, _ := c.deletions.LoadOrStore(project, new(atomic.Uint64))
+	n.(*atomic.Uint64).Add(1)
 	return nil
 }
 
-// Deletions is how many descriptors were deleted by this Catalog: who remembers
-// what a descriptor was looks at it to know when to forget.
-func (c *Catalog) Deletions() uint64 { return c.deletions.Load() }
+// Deletions is how many descriptors of a project were deleted by this Catalog:
+// who remembers what a descriptor was looks at it to know when to forget.
+func (c *Catalog) Deletions(project string) uint64 {
+	n, ok := c.deletions.Load(project)
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Uint64).Load()
+}
 
 // writeDetails writes the details of d, which are not nil.
 func (c *Catalog) writeDetails(ctx context.Context, db execer, d tsdb.Descriptor) error {

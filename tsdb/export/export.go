@@ -10,7 +10,11 @@
 //	resource         the monitored-resource type
 //	metric_labels    the labels of the metric
 //	resource_labels  the labels of the resource
-//	value            the value: a number, a boolean of a BOOL metric
+//	value            the value: a number, a boolean of a BOOL metric; of a
+//	                 DISTRIBUTION its JSON (Parquet: in the column distribution)
+//	kind             the metric's kind, of what was written
+//	value_type       the type of its values
+//	unit             its unit, if it has one
 //
 // Times are UTC, with milliseconds. Labels are a JSON object in CSV and NDJSON
 // and a map of strings in Parquet.

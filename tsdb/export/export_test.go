@@ -19,6 +19,7 @@ import (
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/export"
 )
 
@@ -56,21 +57,21 @@ func some(t require.TestingT) func(w export.Writer) {
 
 func TestCSV(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, `start_time,end_time,metric,resource,metric_labels,resource_labels,value
-2026-01-01T00:00:00.000Z,2026-01-01T00:01:00.000Z,climate/temperature,device,"{""floor"":""<2>"",""room"":""the \""big\"", one""}","{""device_id"":""d""}",21.5
-2025-12-31T23:59:00.000Z,2026-01-01T00:00:00.000Z,climate/temperature,device,"{""floor"":""<2>"",""room"":""the \""big\"", one""}","{""device_id"":""d""}",-0.1
-,2026-01-01T00:00:00.123Z,door/open,device,{},{},true
-,2026-01-01T00:00:00.000Z,door/count,device,{},{},9007199254740992
+	require.Equal(t, `start_time,end_time,metric,resource,metric_labels,resource_labels,value,kind,value_type,unit
+2026-01-01T00:00:00.000Z,2026-01-01T00:01:00.000Z,climate/temperature,device,"{""floor"":""<2>"",""room"":""the \""big\"", one""}","{""device_id"":""d""}",21.5,GAUGE,DOUBLE,
+2025-12-31T23:59:00.000Z,2026-01-01T00:00:00.000Z,climate/temperature,device,"{""floor"":""<2>"",""room"":""the \""big\"", one""}","{""device_id"":""d""}",-0.1,GAUGE,DOUBLE,
+,2026-01-01T00:00:00.123Z,door/open,device,{},{},true,,BOOL,
+,2026-01-01T00:00:00.000Z,door/count,device,{},{},9007199254740992,,INT64,
 `, string(written(t, "csv", some(t))))
-	require.Equal(t, "start_time,end_time,metric,resource,metric_labels,resource_labels,value\n", string(written(t, "csv", func(export.Writer) {})))
+	require.Equal(t, "start_time,end_time,metric,resource,metric_labels,resource_labels,value,kind,value_type,unit\n", string(written(t, "csv", func(export.Writer) {})))
 }
 
 func TestNDJSON(t *testing.T) {
 	t.Parallel()
-	want := `{"start_time":"2026-01-01T00:00:00.000Z","end_time":"2026-01-01T00:01:00.000Z","metric":"climate/temperature","resource":"device","metric_labels":{"floor":"<2>","room":"the \"big\", one"},"resource_labels":{"device_id":"d"},"value":21.5}
-{"start_time":"2025-12-31T23:59:00.000Z","end_time":"2026-01-01T00:00:00.000Z","metric":"climate/temperature","resource":"device","metric_labels":{"floor":"<2>","room":"the \"big\", one"},"resource_labels":{"device_id":"d"},"value":-0.1}
-{"end_time":"2026-01-01T00:00:00.123Z","metric":"door/open","resource":"device","metric_labels":{},"resource_labels":{},"value":true}
-{"end_time":"2026-01-01T00:00:00.000Z","metric":"door/count","resource":"device","metric_labels":{},"resource_labels":{},"value":9007199254740992}
+	want := `{"start_time":"2026-01-01T00:00:00.000Z","end_time":"2026-01-01T00:01:00.000Z","metric":"climate/temperature","resource":"device","metric_labels":{"floor":"<2>","room":"the \"big\", one"},"resource_labels":{"device_id":"d"},"kind":"GAUGE","value_type":"DOUBLE","value":21.5}
+{"start_time":"2025-12-31T23:59:00.000Z","end_time":"2026-01-01T00:00:00.000Z","metric":"climate/temperature","resource":"device","metric_labels":{"floor":"<2>","room":"the \"big\", one"},"resource_labels":{"device_id":"d"},"kind":"GAUGE","value_type":"DOUBLE","value":-0.1}
+{"end_time":"2026-01-01T00:00:00.123Z","metric":"door/open","resource":"device","metric_labels":{},"resource_labels":{},"value_type":"BOOL","value":true}
+{"end_time":"2026-01-01T00:00:00.000Z","metric":"door/count","resource":"device","metric_labels":{},"resource_labels":{},"value_type":"INT64","value":9007199254740992}
 `
 	require.Equal(t, want, string(written(t, "ndjson", some(t)))) // byte by byte: a value is written one way
 	require.Empty(t, written(t, "ndjson", func(export.Writer) {}))
@@ -173,6 +174,32 @@ func read[P any](t *rapid.T, end, value, labels string, f func(int64, float64, s
 	var m map[string]string
 	require.NoError(t, json.Unmarshal([]byte(labels), &m))
 	return f(at.UnixMilli(), v, m["l"])
+}
+
+// Distributions are their JSON: in CSV as text, in Parquet in a column of their
+// own.
+func TestFormats_Distributions(t *testing.T) {
+	t.Parallel()
+	s := &tsdb.Series{Metric: "m", Resource: "device", Kind: tsdb.Delta, ValueType: tsdb.Distributed}
+	d := distribution.Of(tsdb.Buckets{Kind: tsdb.ExplicitBuckets, Bounds: []float64{1, 2}}, 1.5)
+	const want = `{"count":"1","mean":1.5,"range":{"min":1.5,"max":1.5},"bucketOptions":{"explicitBuckets":{"bounds":[1,2]}},"bucketCounts":["0","1"]}`
+	write := func(w export.Writer) {
+		require.NoError(t, w.Write(s, 0, tsdb.Points{Times: []tsdb.Millis{0}, Distributions: []*tsdb.Distribution{d}}))
+	}
+	lines, err := csv.NewReader(bytes.NewReader(written(t, "csv", write))).ReadAll()
+	require.NoError(t, err)
+	require.JSONEq(t, want, lines[1][6])
+	var line struct{ Value json.RawMessage }
+	require.NoError(t, json.Unmarshal(written(t, "ndjson", write), &line))
+	require.JSONEq(t, want, string(line.Value))
+	file := written(t, "parquet", write)
+	type row struct {
+		Value        float64 `parquet:"value"`
+		Distribution string  `parquet:"distribution,optional"`
+	}
+	rows, err := parquet.Read[row](bytes.NewReader(file), int64(len(file)))
+	require.NoError(t, err)
+	require.Equal(t, []row{{0, want}}, rows)
 }
 
 // JSON has no infinities: they are text there.

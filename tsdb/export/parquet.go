@@ -7,6 +7,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 )
 
 // The sizes of a Parquet file: how many rows make a group, which is held in
@@ -16,7 +17,8 @@ const (
 	rowsAtOnce  = 1024
 )
 
-// row is a row of a Parquet file. A BOOL is 0 or 1: a column has one type. A Start
+// row is a row of a Parquet file. A BOOL is 0 or 1: a column has one type. For the
+// same reason distributions have a column of their own, and 0 as their value. A Start
 // of 0 is none.
 type row struct {
 	Start          int64             `parquet:"start_time,optional,timestamp(millisecond)"`
@@ -26,6 +28,10 @@ type row struct {
 	MetricLabels   map[string]string `parquet:"metric_labels"`
 	ResourceLabels map[string]string `parquet:"resource_labels"`
 	Value          float64           `parquet:"value"`
+	Distribution   string            `parquet:"distribution,optional"`
+	Kind           string            `parquet:"kind,dict"`
+	ValueType      string            `parquet:"value_type,dict"`
+	Unit           string            `parquet:"unit,dict"`
 }
 
 // parquetWriter writes Apache Parquet, compressed by Zstandard.
@@ -45,7 +51,12 @@ func newParquet(w io.Writer) Writer {
 func (p *parquetWriter) Write(s *tsdb.Series, period tsdb.Millis, points tsdb.Points) error {
 	metric, resource := mapOf(s.MetricLabels), mapOf(s.ResourceLabels)
 	for i, end := range points.Times {
-		r := row{End: int64(end), Metric: s.Metric, Resource: s.Resource, MetricLabels: metric, ResourceLabels: resource, Value: points.Values[i]}
+		r := row{End: int64(end), Metric: s.Metric, Resource: s.Resource, MetricLabels: metric, ResourceLabels: resource, Kind: string(s.Kind), ValueType: string(s.ValueType), Unit: s.Unit}
+		if points.Distributions != nil {
+			r.Distribution = string(distribution.AppendJSON(nil, points.Distributions[i]))
+		} else {
+			r.Value = points.Values[i]
+		}
 		if from, ok := start(end, period); ok {
 			r.Start = int64(from)
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 )
 
 // labels are labels as a JSON object, in their order.
@@ -59,7 +60,7 @@ func (c *csvWriter) Write(s *tsdb.Series, period tsdb.Millis, points tsdb.Points
 	if err := c.begin(); err != nil {
 		return err
 	}
-	row := []string{"", "", s.Metric, s.Resource, string(labels(nil, s.MetricLabels)), string(labels(nil, s.ResourceLabels)), ""}
+	row := []string{"", "", s.Metric, s.Resource, string(labels(nil, s.MetricLabels)), string(labels(nil, s.ResourceLabels)), "", string(s.Kind), string(s.ValueType), s.Unit}
 	var b []byte
 	for i, end := range points.Times {
 		row[0] = ""
@@ -69,7 +70,11 @@ func (c *csvWriter) Write(s *tsdb.Series, period tsdb.Millis, points tsdb.Points
 		}
 		b = instant(b[:0], end)
 		row[1] = string(b)
-		b = value(b[:0], s.ValueType, points.Values[i])
+		if points.Distributions != nil {
+			b = distribution.AppendJSON(b[:0], points.Distributions[i])
+		} else {
+			b = value(b[:0], s.ValueType, points.Values[i])
+		}
 		row[6] = string(b)
 		if err := c.w.Write(row); err != nil {
 			return err
@@ -84,7 +89,7 @@ func (c *csvWriter) begin() error {
 		return nil
 	}
 	c.head = true
-	return c.w.Write([]string{"start_time", "end_time", "metric", "resource", "metric_labels", "resource_labels", "value"})
+	return c.w.Write([]string{"start_time", "end_time", "metric", "resource", "metric_labels", "resource_labels", "value", "kind", "value_type", "unit"})
 }
 
 // Close implements [Writer].
@@ -111,6 +116,11 @@ func (n *ndjsonWriter) Write(s *tsdb.Series, period tsdb.Millis, points tsdb.Poi
 	same = text(append(same, `,"resource":`...), s.Resource)
 	same = labels(append(same, `,"metric_labels":`...), s.MetricLabels)
 	same = labels(append(same, `,"resource_labels":`...), s.ResourceLabels)
+	for _, field := range [...]struct{ name, value string }{{"kind", string(s.Kind)}, {"value_type", string(s.ValueType)}, {"unit", s.Unit}} {
+		if field.value != "" {
+			same = text(append(append(append(same, `,"`...), field.name...), `":`...), field.value)
+		}
+	}
 	same = append(same, `,"value":`...)
 	for i, end := range points.Times {
 		b := append(n.line[:0], '{')
@@ -119,7 +129,9 @@ func (n *ndjsonWriter) Write(s *tsdb.Series, period tsdb.Millis, points tsdb.Poi
 		}
 		b = append(instant(append(b, `"end_time":"`...), end), '"')
 		b = append(b, same...)
-		if v := points.Values[i]; math.IsInf(v, 0) || math.IsNaN(v) { // JSON has no such numbers
+		if points.Distributions != nil {
+			b = distribution.AppendJSON(b, points.Distributions[i])
+		} else if v := points.Values[i]; math.IsInf(v, 0) || math.IsNaN(v) { // JSON has no such numbers
 			b = text(b, string(value(nil, s.ValueType, v)))
 		} else {
 			b = value(b, s.ValueType, v)

@@ -81,6 +81,12 @@ type Describer interface {
 	Ensure(ctx context.Context, d tsdb.Descriptor) (tsdb.Descriptor, error)
 }
 
+// Deleter is a Describer that counts the descriptors of a project that were
+// deleted: then what is known of the project's metrics is asked for anew.
+type Deleter interface {
+	Deletions(project string) uint64
+}
+
 // Decoder turns events into samples; make one with New. It may be used
 // concurrently.
 type Decoder struct {
@@ -92,7 +98,11 @@ type Decoder struct {
 // New makes a Decoder that asks descriptors for the metrics it does not know.
 func New(descriptors Describer, opts Options) *Decoder {
 	opts = opts.withDefaults()
-	return &Decoder{descriptors: descriptors, opts: opts, shapes: shapes{bound: opts.MaxSeries}}
+	d := &Decoder{descriptors: descriptors, opts: opts, shapes: shapes{bound: opts.MaxSeries}}
+	if c, ok := descriptors.(Deleter); ok {
+		d.shapes.deletions = c.Deletions
+	}
+	return d
 }
 
 // run is one call of Decode.

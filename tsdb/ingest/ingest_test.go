@@ -16,6 +16,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/ingest"
 	"selvedge.dev/tsdb/memory"
 )
@@ -84,7 +85,11 @@ func fill(e *ingest.Event) *ingest.Event {
 func lines(b *ingest.Batch) []string {
 	var out []string
 	for _, s := range b.Samples {
-		out = append(out, fmt.Sprintf("%s%s %s @%s", s.Series.Metric, labels(s.Series), strconv.FormatFloat(s.Value, 'g', -1, 64), at(s.Time)))
+		value := strconv.FormatFloat(s.Value, 'g', -1, 64)
+		if s.Distribution != nil {
+			value = string(distribution.AppendJSON(nil, s.Distribution))
+		}
+		out = append(out, fmt.Sprintf("%s%s %s @%s", s.Series.Metric, labels(s.Series), value, at(s.Time)))
 	}
 	for _, l := range b.Losses {
 		out = append(out, fmt.Sprintf("%s %d", l.Reason, l.Count))

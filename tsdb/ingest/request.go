@@ -39,6 +39,8 @@ type series struct {
 type point struct {
 	start, end string
 	value      value
+	// distribution is the value if it is one, else nil.
+	distribution *tsdb.Distribution
 	// refused is the reason why the value cannot be stored, "" if it can.
 	refused string
 }
@@ -46,7 +48,7 @@ type point struct {
 // The values of the two enums by their numbers, which JSON may use as well.
 var (
 	metricKinds = []tsdb.MetricKind{"", tsdb.Gauge, tsdb.Delta, tsdb.Cumulative}
-	valueTypes  = []tsdb.ValueType{"", tsdb.Bool, tsdb.Int64, tsdb.Double, "STRING", "DISTRIBUTION", "MONEY"}
+	valueTypes  = []tsdb.ValueType{"", tsdb.Bool, tsdb.Int64, tsdb.Double, "STRING", tsdb.Distributed, "MONEY"}
 )
 
 // parseRequest reads data. An error is Invalid.
@@ -149,10 +151,10 @@ func (p *parser) point(pt *point) error {
 func (p *parser) typedValue(name []byte, pt *point) error {
 	switch string(name) {
 	case "distributionValue", "distribution_value":
-		if p.Peek() != 'n' {
-			pt.refused = DistributionNotSupported
+		if p.Peek() == 'n' {
+			return p.Skip()
 		}
-		return p.Skip()
+		return p.distribution(pt)
 	case "boolValue", "bool_value", "int64Value", "int64_value", "doubleValue", "double_value", "stringValue", "string_value":
 	default:
 		return p.Skip()

@@ -36,6 +36,8 @@ type shape struct {
 	resource tsdb.Labels
 	// known is by what names a series in the form: for an object the path.
 	known map[string]*known
+	// deletions is how many descriptors had been deleted when it was made.
+	deletions uint64
 	// weight is what the shape counts for in shapes.size; shapes.mu guards it.
 	weight int
 }
@@ -75,6 +77,9 @@ type known struct {
 // bound, and twice the bound is never held.
 type shapes struct {
 	bound int
+	// deletions counts the descriptors of a project that were deleted; nil when
+	// none ever are.
+	deletions func(project string) uint64
 
 	mu         sync.Mutex
 	young, old map[shapeKey]*shape
@@ -84,15 +89,20 @@ type shapes struct {
 
 // shape returns the shape for key, new or remembered.
 func (m *shapes) shape(key shapeKey) *shape {
+	deletions := uint64(0)
+	if m.deletions != nil {
+		deletions = m.deletions(key.project)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if sh, ok := m.young[key]; ok {
+	if sh, ok := m.young[key]; ok && sh.deletions == deletions {
 		return sh
 	}
 	key = key.clone()
 	sh, ok := m.old[key]
-	if !ok {
+	if !ok || sh.deletions != deletions {
 		sh = newShape(key)
+		sh.deletions = deletions
 	}
 	m.turn(sh.weight)
 	if m.young == nil {

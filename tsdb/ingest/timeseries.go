@@ -16,8 +16,9 @@ const (
 	// InvalidInterval is an end that is no time or before the start, or an
 	// instant (GAUGE) that has a length.
 	InvalidInterval = "INVALID_INTERVAL"
-	// DistributionNotSupported and StringNotSupported are values of a type
-	// that is not stored.
+	// DistributionNotSupported is a histogram of a form that is not stored, and
+	// StringNotSupported text. Of distributions that are no valid ones the
+	// reasons are those of distribution.Validate.
 	DistributionNotSupported = "DISTRIBUTION_NOT_SUPPORTED"
 	StringNotSupported       = "STRING_NOT_SUPPORTED"
 )
@@ -90,23 +91,27 @@ func (r *run) points(ctx context.Context, ts *series) error {
 		}
 		if k == nil {
 			var err error
-			if k, err = r.declared(ctx, ts, p.value); err != nil {
+			if k, err = r.declared(ctx, ts, p.valueType()); err != nil {
 				return err
 			}
+		}
+		if p.distribution != nil {
+			r.putDistribution(k, end, p.distribution)
+			continue
 		}
 		r.put(k, end, p.value)
 	}
 	return nil
 }
 
-// declared is what is known of ts, which has first as a value.
-func (r *run) declared(ctx context.Context, ts *series, first value) (*known, error) {
+// declared is what is known of ts, whose first value is of the type first.
+func (r *run) declared(ctx context.Context, ts *series, first tsdb.ValueType) (*known, error) {
 	d := declaration{
 		metric: ts.metric, resource: ts.resource, kind: ts.kind, unit: ts.unit, valueType: ts.valueType,
 		metricLabels: sorted(ts.metricLabels), resourceLabels: sorted(ts.resourceLabels),
 	}
 	if d.valueType == "" {
-		d.valueType = first.valueType()
+		d.valueType = first
 	}
 	key := r.batch.key[:0]
 	add := func(part string) { key = append(binary.AppendUvarint(key, uint64(len(part))), part...) }
@@ -142,7 +147,7 @@ func (p *point) verdict(ts *series) (tsdb.Millis, string) {
 	switch {
 	case p.refused != "":
 		return 0, p.refused
-	case ts.valueType != "" && ts.valueType != p.value.valueType():
+	case ts.valueType != "" && ts.valueType != p.valueType():
 		return 0, TypeConflict
 	case !ok:
 		return 0, InvalidInterval

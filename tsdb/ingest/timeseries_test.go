@@ -77,7 +77,19 @@ func TestTimeSeries_Values(t *testing.T) {
 	f(`{"int64Value":-9223372036854775808}`, "m -9.223372036854776e+18 @noon")
 	f(`{"int64Value":4.2e1}`, "m 42 @noon")
 	f(`{"boolValue":false}`, "m 0 @noon")
-	f(`{"distributionValue":{"count":"3","bucketCounts":["1","2"]}}`, "DISTRIBUTION_NOT_SUPPORTED 1")
+	f(`{"distributionValue":{"count":"3","bucketCounts":["1","2"]}}`, "COUNTS_WITHOUT_BUCKETS 1")
+	f(`{"distributionValue":{"count":-1}}`, "NEGATIVE_COUNT 1")
+	f(`{"distributionValue":{"count":"3","bucketOptions":{"dynamicBuckets":{"compression":100,"means":[1,2.5]}},"bucketCounts":["1","2"]}}`, "COUNTS_WITHOUT_BUCKETS 1")
+	f(`{"distributionValue":{"mean":"NaN"}}`, "NOT_FINITE 1")
+	f(`{"distributionValue":null}`, "NO_VALUE 1")
+	f(`{"distributionValue":{"range":null,"bucketOptions":null,"bucketCounts":null,"exemplars":[{"value":1}]}}`, "m {} @noon")
+	for _, d := range []string{
+		`{"count":"3","mean":2.5,"sumOfSquaredDeviation":1,"range":{"min":1,"max":4},"bucketOptions":{"linearBuckets":{"numFiniteBuckets":2,"width":2,"offset":-1}},"bucketCounts":["0","3"]}`,
+		`{"count":"1","bucketOptions":{"exponentialBuckets":{"numFiniteBuckets":2,"growthFactor":2,"scale":0.5}},"bucketCounts":["1"]}`,
+		`{"count":"1","bucketOptions":{"explicitBuckets":{"bounds":[-1,2.5]}},"bucketCounts":["0","0","1"]}`,
+	} {
+		f(`{"distributionValue":`+d+`}`, "m "+d+" @noon")
+	}
 	f(`{"stringValue":"x"}`, "STRING_NOT_SUPPORTED 1")
 	f(`{}`, "NO_VALUE 1")
 	f(`null`, "NO_VALUE 1")
@@ -86,8 +98,8 @@ func TestTimeSeries_Values(t *testing.T) {
 
 func TestTimeSeries_OneBadPointLeavesTheOthers(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, []string{"m 1 @noon", "DISTRIBUTION_NOT_SUPPORTED 1", "TYPE_CONFLICT 1", "NOT_FINITE 1"},
-		newDecoder(t).decode(t, one(`"metric":{"type":"m"}`, `{"distributionValue":{}}`, `{"doubleValue":1}`, `{"boolValue":true}`, `{"doubleValue":"Infinity"}`)))
+	require.Equal(t, []string{"m 1 @noon", "NEGATIVE_COUNT 1", "TYPE_CONFLICT 1", "NOT_FINITE 1"},
+		newDecoder(t).decode(t, one(`"metric":{"type":"m"}`, `{"distributionValue":{"count":-1}}`, `{"doubleValue":1}`, `{"boolValue":true}`, `{"doubleValue":"Infinity"}`)))
 }
 
 func TestTimeSeries_Intervals(t *testing.T) {
@@ -183,6 +195,9 @@ func TestTimeSeries_RefusesWhatIsNoRequest(t *testing.T) {
 	f(`{"timeSeries":[{"points":[{"value":{"int64Value":1.5}}]}]}`, "MALFORMED_TIME_SERIES")
 	f(`{"timeSeries":[{"points":[{"value":{"int64Value":"9223372036854775808"}}]}]}`, "MALFORMED_TIME_SERIES")
 	f(`{"timeSeries":[{"points":[{"value":{"boolValue":"true"}}]}]}`, "MALFORMED_TIME_SERIES")
+	f(`{"timeSeries":[{"points":[{"value":{"distributionValue":1}}]}]}`, "MALFORMED_TIME_SERIES")
+	f(`{"timeSeries":[{"points":[{"value":{"distributionValue":{"count":1.5}}}]}]}`, "MALFORMED_TIME_SERIES")
+	f(`{"timeSeries":[{"points":[{"value":{"distributionValue":{"bucketCounts":[true]}}}]}]}`, "MALFORMED_TIME_SERIES")
 	f(`{"name":"projects/p"}`, "NO_NUMERIC_FIELD")
 	f(`{"timeSeries":[{"metric":{"type":"m"}}]}`, "NO_NUMERIC_FIELD")
 }
@@ -203,7 +218,7 @@ func expected(req *monitoringpb.CreateTimeSeriesRequest) (want []string) {
 			case *monitoringpb.TypedValue_DoubleValue:
 				v = x.DoubleValue
 			case *monitoringpb.TypedValue_DistributionValue:
-				losses["DISTRIBUTION_NOT_SUPPORTED"]++
+				losses["BUCKET_COUNTS_DO_NOT_SUM"]++
 				continue
 			}
 			if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -245,7 +260,12 @@ func drawSeries(t *rapid.T, number int) *monitoringpb.TimeSeries {
 			p.Value = &monitoringpb.TypedValue{Value: &monitoringpb.TypedValue_DoubleValue{DoubleValue: rapid.OneOf(rapid.Float64(), rapid.Just(math.NaN()), rapid.Just(math.Inf(-1))).Draw(t, "double")}}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "distribution") == 0 && ts.ValueType == 0 {
-			p.Value = &monitoringpb.TypedValue{Value: &monitoringpb.TypedValue_DistributionValue{DistributionValue: &distributionpb.Distribution{Count: 2, BucketCounts: []int64{1, 1}}}}
+			p.Value = &monitoringpb.TypedValue{Value: &monitoringpb.TypedValue_DistributionValue{DistributionValue: &distributionpb.Distribution{
+				Count: 3, BucketCounts: []int64{1, 1}, Range: &distributionpb.Distribution_Range{Min: 1, Max: 2},
+				BucketOptions: &distributionpb.Distribution_BucketOptions{Options: &distributionpb.Distribution_BucketOptions_ExplicitBuckets{
+					ExplicitBuckets: &distributionpb.Distribution_BucketOptions_Explicit{Bounds: []float64{1, 2}},
+				}},
+			}}}
 		}
 		ts.Points = append(ts.Points, p)
 	}
@@ -282,7 +302,7 @@ func TestTimeSeries_AgreesWithProtoJSON(t *testing.T) {
 }
 
 func FuzzTimeSeries(f *testing.F) {
-	for _, value := range []string{`{"doubleValue":1.5}`, `{"int64Value":"1e2"}`, `{"boolValue":true}`, `{"doubleValue":"NaN"}`, `{"distributionValue":{"count":"3"}}`, `{"stringValue":"x"}`} {
+	for _, value := range []string{`{"doubleValue":1.5}`, `{"int64Value":"1e2"}`, `{"boolValue":true}`, `{"doubleValue":"NaN"}`, `{"distributionValue":{"count":"3"}}`, `{"distributionValue":{"count":1,"bucketOptions":{"explicitBuckets":{"bounds":[1]}},"bucketCounts":[1]}}`, `{"stringValue":"x"}`} {
 		f.Add(one(`"metric":{"type":"m","labels":{"a":"b"}},"resource":{"type":"host"},"metricKind":"CUMULATIVE","value_type":2`, value).Data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

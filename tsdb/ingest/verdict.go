@@ -94,6 +94,8 @@ func (v value) valueType() tsdb.ValueType {
 // fits reports whether v can be a value of a metric of type t.
 func (v value) fits(t tsdb.ValueType) bool {
 	switch t {
+	case tsdb.Distributed:
+		return false
 	case tsdb.Bool:
 		return v.boolean
 	case tsdb.Int64:

@@ -7,8 +7,7 @@
 // merged into new columns by the next reader, so a visit may take its time,
 // and may even append.
 //
-// All methods may be called concurrently. Nothing is durable, and nothing is
-// ever deleted.
+// All methods may be called concurrently. Nothing is durable.
 package memory
 
 import (
@@ -23,6 +22,7 @@ import (
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 )
 
 // Store keeps samples; make one with New.
@@ -30,7 +30,7 @@ type Store struct {
 	descriptors tsdb.Descriptors
 
 	mu     sync.Mutex
-	series map[string]*column // by Series.Key
+	series map[string]*column // by keyOf
 }
 
 var _ tsdb.Store = (*Store)(nil)
@@ -50,24 +50,56 @@ type column struct {
 	pending []tsdb.Sample
 }
 
+// keyOf is the key of a series with numbers or with distributions. Both of one
+// identity are apart: one sort of them is hidden.
+func keyOf(s *tsdb.Series, distributed bool) string {
+	key := s.Key()
+	if distributed {
+		key += distributions
+	}
+	return key
+}
+
+// distributions is what keyOf adds to the key of distributions.
+const distributions = "\x01"
+
 // Append implements tsdb.Store. A batch with a NaN is refused as a whole.
 func (s *Store) Append(_ context.Context, samples []tsdb.Sample) error {
-	const op = "tsdb/memory.Append"
 	for i := range samples {
-		if math.IsNaN(samples[i].Value) {
-			return &fault.Error{Op: op, Name: samples[i].Series.Metric, Kind: fault.Invalid, Err: errors.New("the value is NaN")}
+		if err := check(&samples[i]); err != nil {
+			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sample := range samples {
-		key := sample.Series.Key()
+		key := keyOf(sample.Series, sample.Distribution != nil)
 		c := s.series[key]
 		if c == nil {
 			c = &column{series: sample.Series}
 			s.series[key] = c
 		}
 		c.append(sample)
+	}
+	return nil
+}
+
+// check is why a sample is refused.
+func check(sample *tsdb.Sample) error {
+	const op = "tsdb/memory.Append"
+	var err error
+	switch d := sample.Distribution; {
+	case (d != nil) != (sample.Series.ValueType == tsdb.Distributed):
+		err = errors.New("the sample is no distribution in a series of them, or the reverse")
+	case d != nil:
+		if err := distribution.Validate(d); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+	case math.IsNaN(sample.Value):
+		err = errors.New("the value is NaN")
+	}
+	if err != nil {
+		return &fault.Error{Op: op, Name: sample.Series.Metric, Kind: fault.Invalid, Err: err}
 	}
 	return nil
 }
@@ -80,6 +112,10 @@ func (c *column) append(sample tsdb.Sample) {
 		return
 	}
 	c.points.Times = append(c.points.Times, sample.Time)
+	if sample.Distribution != nil {
+		c.points.Distributions = append(c.points.Distributions, distribution.Canonical(sample.Distribution))
+		return
+	}
 	c.points.Values = append(c.points.Values, sample.Value)
 }
 
@@ -90,6 +126,10 @@ func (c *column) merge() {
 		return
 	}
 	all := c.pending
+	if all[0].Distribution != nil {
+		c.mergeDistributions()
+		return
+	}
 	for i, t := range c.points.Times {
 		all = append(all, tsdb.Sample{Time: t, Value: c.points.Values[i]})
 	}
@@ -104,6 +144,38 @@ func (c *column) merge() {
 	c.points, c.pending = merged, nil
 }
 
+// mergeDistributions is merge for distributions, of which Join says what stays.
+func (c *column) mergeDistributions() {
+	all := c.pending
+	for i, t := range c.points.Times {
+		all = append(all, tsdb.Sample{Time: t, Distribution: c.points.Distributions[i]})
+	}
+	slices.SortStableFunc(all, func(a, b tsdb.Sample) int { return cmp.Compare(a.Time, b.Time) })
+	var merged tsdb.Points
+	for _, sample := range all {
+		n := merged.Len()
+		if n > 0 && merged.Times[n-1] == sample.Time {
+			merged.Distributions[n-1] = distribution.Join(merged.Distributions[n-1], sample.Distribution)
+			continue
+		}
+		merged.Times = append(merged.Times, sample.Time)
+		merged.Distributions = append(merged.Distributions, distribution.Canonical(sample.Distribution))
+	}
+	c.points, c.pending = merged, nil
+}
+
+// size is how many points the points count as.
+func size(points tsdb.Points) int {
+	if points.Distributions == nil {
+		return points.Len()
+	}
+	n := 0
+	for _, d := range points.Distributions {
+		n += distribution.Parts(d)
+	}
+	return n
+}
+
 // within are the points of the closed interval iv.
 func (c *column) within(iv tsdb.Interval) tsdb.Points {
 	c.merge()
@@ -113,6 +185,9 @@ func (c *column) within(iv tsdb.Interval) tsdb.Points {
 		hi++
 	}
 	hi = max(lo, hi)
+	if c.points.Distributions != nil {
+		return tsdb.Points{Times: c.points.Times[lo:hi:hi], Distributions: c.points.Distributions[lo:hi:hi]}
+	}
 	return tsdb.Points{Times: c.points.Times[lo:hi:hi], Values: c.points.Values[lo:hi:hi]}
 }
 
@@ -161,6 +236,9 @@ func (s *Store) find(ctx context.Context, sel tsdb.Selection) ([]column, error) 
 	for _, key := range keys {
 		c := s.series[key]
 		series := describe(c.series, described)
+		if (series.ValueType == tsdb.Distributed) != strings.HasSuffix(key, distributions) {
+			continue
+		}
 		if sel.Keep != nil && !sel.Keep(series) {
 			continue
 		}
@@ -169,7 +247,7 @@ func (s *Store) find(ctx context.Context, sel tsdb.Selection) ([]column, error) 
 			continue
 		}
 		found = append(found, column{series: series, points: within})
-		points += within.Len()
+		points += size(within)
 		if err := bound("series", len(found), sel.MaxSeries); err != nil {
 			return nil, err
 		}
@@ -207,7 +285,12 @@ func (s *Store) described(ctx context.Context, project string) (map[string]tsdb.
 // describe is the series with the kind, value type and unit of its metric.
 func describe(series *tsdb.Series, described map[string]tsdb.Descriptor) *tsdb.Series {
 	d := described[series.Metric]
-	kind, valueType := cmp.Or(d.Kind, tsdb.Gauge), cmp.Or(d.ValueType, tsdb.Double)
+	kind, valueType := cmp.Or(d.Kind, tsdb.Gauge), d.ValueType
+	if valueType == "" {
+		if valueType = tsdb.Double; series.ValueType == tsdb.Distributed {
+			valueType = tsdb.Distributed
+		}
+	}
 	if series.Kind == kind && series.ValueType == valueType && series.Unit == d.Unit {
 		return series
 	}

@@ -28,8 +28,8 @@ var aggregations = map[string]aggregationSpec{
 	"max":          {known: true, fold: func(v []float64, _ float64) float64 { return maxOf(v) }},
 	"count":        {known: true, fold: func(v []float64, _ float64) float64 { return float64(len(v)) }},
 	"group":        {known: true, fold: func([]float64, float64) float64 { return 1 }},
-	"stddev":       {known: true, fold: func(v []float64, _ float64) float64 { return math.Sqrt(variance(v)) }},
-	"stdvar":       {known: true, fold: func(v []float64, _ float64) float64 { return variance(v) }},
+	"stddev":       {known: true, fold: func(v []float64, _ float64) float64 { return math.Sqrt(spread(v)) }},
+	"stdvar":       {known: true, fold: func(v []float64, _ float64) float64 { return spread(v) }},
 	"quantile":     {known: true, param: scalarKind, fold: func(v []float64, q float64) float64 { return quantile(q, slices.Clone(v)) }},
 	"topk":         {known: true, param: scalarKind},
 	"bottomk":      {known: true, param: scalarKind},
@@ -54,12 +54,17 @@ func (ev *evaluation) aggregate(ctx context.Context, n *aggregation, g grid) ([]
 			return nil, err
 		}
 	}
+	if n.op == "count_values" {
+		return ev.countValues(ctx, n, of.vector, g)
+	}
+	if n.op == "quantile" && len(of.vector) > 0 {
+		for _, q := range extremesOf(param.scalar) {
+			ev.said.quantile(q, startOf(n.param))
+		}
+	}
 	groups := n.groups(of.vector)
-	switch n.op {
-	case "topk", "bottomk":
+	if n.op == "topk" || n.op == "bottomk" {
 		return ev.extremes(ctx, n.op == "topk", groups, param.scalar)
-	case "count_values":
-		return ev.countValues(ctx, groups, param.text, g)
 	}
 	fold := aggregations[n.op].fold
 	made := make([]column, 0, len(groups))
@@ -85,7 +90,7 @@ func (ev *evaluation) aggregate(ctx context.Context, n *aggregation, g grid) ([]
 			}
 			col[i] = fold(values, p)
 		}
-		made = append(made, column{gr.labels, col})
+		made = append(made, column{gr.labels, col, n.name(gr.members, col)})
 		if err := ev.spend(ctx, 0); err != nil {
 			return nil, err
 		}
@@ -93,19 +98,26 @@ func (ev *evaluation) aggregate(ctx context.Context, n *aggregation, g grid) ([]
 	return made, nil
 }
 
+// grouping makes the labels of a group of those of a series; kept are names that
+// are kept beside those that the query says.
+func (n *aggregation) grouping(kept ...string) func(tsdb.Labels) tsdb.Labels {
+	if n.without {
+		dropped := append([]string{nameLabel}, n.labels...)
+		slices.Sort(dropped)
+		return func(ls tsdb.Labels) tsdb.Labels { return without(ls, dropped) }
+	}
+	names := append(kept, n.labels...)
+	slices.Sort(names)
+	return func(ls tsdb.Labels) tsdb.Labels { return only(ls, names) }
+}
+
 // groups sorts columns into groups by their labels, in order of appearance.
 func (n *aggregation) groups(columns []column) []*group {
 	index := map[string]*group{}
 	var all []*group
-	dropped := append([]string{nameLabel}, n.labels...)
-	slices.Sort(dropped)
+	grouped := n.grouping()
 	for _, c := range columns {
-		var labels tsdb.Labels
-		if n.without {
-			labels = without(c.labels, dropped)
-		} else {
-			labels = only(c.labels, n.labels)
-		}
+		labels := grouped(c.labels)
 		key := labelsKey(labels)
 		gr := index[key]
 		if gr == nil {
@@ -118,12 +130,29 @@ func (n *aggregation) groups(columns []column) []*group {
 	return all
 }
 
+// extremesOf are a NaN, if there is one, the least and the greatest of values.
+func extremesOf(values []float64) []float64 {
+	var found []float64
+	if slices.ContainsFunc(values, math.IsNaN) {
+		found = append(found, math.NaN())
+	}
+	return append(found, minOf(values), maxOf(values))
+}
+
 // extremes keeps the k greatest or least values of each group at each step. At
 // a single step they come in their order.
 func (ev *evaluation) extremes(ctx context.Context, top bool, groups []*group, ks []float64) ([]column, error) {
-	for _, k := range ks {
-		if math.IsNaN(k) || k < -9.2e18 || k > 9.2e18 {
-			return nil, failed("parameter value %v is no whole number", k)
+	if maxOf(ks) < 1 {
+		return nil, nil
+	}
+	for _, k := range extremesOf(ks) {
+		switch {
+		case math.IsNaN(k):
+			return nil, failed("Parameter value is NaN")
+		case k <= math.MinInt64:
+			return nil, failed("Scalar value %v underflows int64", k)
+		case k >= math.MaxInt64:
+			return nil, failed("Scalar value %v overflows int64", k)
 		}
 	}
 	var made []column
@@ -134,10 +163,13 @@ func (ev *evaluation) extremes(ctx context.Context, top bool, groups []*group, k
 			if err != nil {
 				return nil, err
 			}
-			kept[m] = column{gr.members[m].labels, values}
+			kept[m] = column{gr.members[m].labels, values, gr.members[m].name}
 		}
 		var order []int
 		for i, k := range ks {
+			if err := ev.spend(ctx, 0); err != nil {
+				return nil, err
+			}
 			if k < 1 {
 				continue
 			}
@@ -183,37 +215,41 @@ func compareValues(a, b float64, descending bool) int {
 }
 
 // countValues counts how many series of a group have each value, which becomes
-// a label.
-func (ev *evaluation) countValues(ctx context.Context, groups []*group, label string, g grid) ([]column, error) {
-	if label == "" {
+// a label of the series before they are grouped.
+func (ev *evaluation) countValues(ctx context.Context, n *aggregation, columns []column, g grid) ([]column, error) {
+	label := textOf(n.param)
+	if !validLabel(label) {
 		return nil, failed("invalid label name %q", label)
 	}
+	grouped := n.grouping(label)
+	index := map[string]int{}
 	var made []column
-	for _, gr := range groups {
-		index := map[string]int{}
-		for i := range g.n {
-			for _, m := range gr.members {
-				v := m.values[i]
-				if missing(v) {
-					continue
-				}
-				key := strconv.FormatFloat(v, 'f', -1, 64)
-				at, ok := index[key]
-				if !ok {
+	for _, c := range columns {
+		places := map[uint64]int{} // of the values of this series
+		for i, v := range c.values {
+			if missing(v) {
+				continue
+			}
+			at, ok := places[math.Float64bits(v)]
+			if !ok {
+				labels := grouped(with(c.labels, label, strconv.FormatFloat(v, 'f', -1, 64)))
+				key := labelsKey(labels)
+				if at, ok = index[key]; !ok {
 					col, err := ev.column(ctx, g)
 					if err != nil {
 						return nil, err
 					}
 					at = len(made)
 					index[key] = at
-					made = append(made, column{with(gr.labels, label, key), col})
+					made = append(made, column{labels: labels, values: col})
 				}
-				if missing(made[at].values[i]) {
-					made[at].values[i] = 0
-				}
-				made[at].values[i]++
+				places[math.Float64bits(v)] = at
 			}
+			if missing(made[at].values[i]) {
+				made[at].values[i] = 0
+			}
+			made[at].values[i]++
 		}
 	}
-	return merge(made)
+	return made, nil
 }

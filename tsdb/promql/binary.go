@@ -29,6 +29,10 @@ var comparisons = map[string]func(a, b float64) bool{
 	"<=": func(a, b float64) bool { return a <= b },
 }
 
+// trims reports whether op is one of those that cut a native histogram, and have
+// no result for a number.
+func trims(op string) bool { return op == "</" || op == ">/" }
+
 // setOperator reports whether op is one of those between sets of series.
 func setOperator(op string) bool { return op == "and" || op == "or" || op == "unless" }
 
@@ -43,7 +47,12 @@ func (ev *evaluation) binary(ctx context.Context, n *binary, g grid) (value, err
 		return value{}, err
 	}
 	lv, rv := n.left.kind() == vectorKind, n.right.kind() == vectorKind
+	if trims(n.op) && len(l.vector)+len(r.vector) > 0 {
+		ev.said.note(info, n.start, "incompatible sample types encountered for binary operator %q: float %s float", n.op, n.op)
+	}
 	switch {
+	case !lv && !rv && trims(n.op):
+		return value{}, failed("operator %q not allowed for Scalar operations", n.op)
 	case !lv && !rv:
 		values, err := ev.column(ctx, g)
 		for i := range values {
@@ -61,11 +70,47 @@ func (ev *evaluation) binary(ctx context.Context, n *binary, g grid) (value, err
 	return value{vector: v}, err
 }
 
+// sign evaluates the sign before an expression.
+func (ev *evaluation) sign(ctx context.Context, n *sign, g grid) (value, error) {
+	of, err := ev.eval(ctx, n.of, g)
+	if err != nil || !n.minus {
+		return of, err
+	}
+	negative := func(values []float64) ([]float64, error) {
+		made, err := ev.column(ctx, g)
+		for i := range made {
+			if !missing(values[i]) {
+				made[i] = -values[i]
+			}
+		}
+		return made, err
+	}
+	if n.of.kind() == scalarKind {
+		of.scalar, err = negative(of.scalar)
+		return of, err
+	}
+	made := make([]column, len(of.vector))
+	for i, c := range of.vector {
+		values, err := negative(c.values)
+		if err != nil {
+			return value{}, err
+		}
+		made[i] = ev.nameless(column{labels: c.labels, values: values})
+	}
+	if !ev.delayed {
+		made, err = merge(made)
+	}
+	return value{vector: made}, err
+}
+
 // apply is the operator on two numbers; a comparison that filters out is a
 // gap, and one that keeps is the left one.
 func (n *binary) apply(a, b float64) float64 {
 	if f := arithmetic[n.op]; f != nil {
 		return f(a, b)
+	}
+	if trims(n.op) {
+		return gap
 	}
 	switch yes := comparisons[n.op](a, b); {
 	case n.boolean && yes:
@@ -108,13 +153,13 @@ func (ev *evaluation) withScalar(ctx context.Context, n *binary, l, r value) ([]
 				values[i] = v
 			}
 		}
-		labels := c.labels
+		result := column{c.labels, values, c.name}
 		if n.drops() {
-			labels = nameless(labels)
+			result = ev.nameless(result)
 		}
-		made = append(made, column{labels, values})
+		made = append(made, result)
 	}
-	return merge(made)
+	return ev.merge(made)
 }
 
 // signature is the key of the labels that have to be equal.
@@ -154,7 +199,7 @@ func (ev *evaluation) sets(ctx context.Context, n *binary, l, r []column) ([]col
 				values[i] = c.values[i]
 			}
 		}
-		return column{c.labels, values}, err
+		return column{c.labels, values, c.name}, err
 	}
 	made := make([]column, 0, len(l))
 	if n.op == "or" {
@@ -169,7 +214,7 @@ func (ev *evaluation) sets(ctx context.Context, n *binary, l, r []column) ([]col
 		}
 		made = append(made, kept)
 	}
-	return merge(made)
+	return ev.merge(made)
 }
 
 // match evaluates an operator between two vectors, series by series.
@@ -198,17 +243,34 @@ func (ev *evaluation) match(ctx context.Context, n *binary, l, r []column) ([]co
 			if err != nil {
 				return nil, err
 			}
-			if n.match.many == 0 && !take(taken, key, both(c.values, o.values)) {
-				return nil, failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
+			labels := ev.resultLabels(n, c.labels, o.labels)
+			// Also what a comparison then filters out may be there once only.
+			if err := n.once(taken, key, labels, both(c.values, o.values)); err != nil {
+				return nil, err
 			}
-			made = append(made, column{n.resultLabels(c.labels, o.labels), values})
+			result := column{labels: labels, values: values}
+			if n.boolean {
+				result = ev.nameless(result)
+			}
+			made = append(made, result)
 		}
 	}
-	merged, err := merge(made)
-	if err != nil && n.match.many != 0 {
-		return nil, failed("multiple matches for labels: grouping labels must ensure unique matches")
+	return ev.merge(made)
+}
+
+// once checks that a result, of which these are the steps, is the only one of
+// its labels, or of its signature if both sides have one series of each.
+func (n *binary) once(taken map[string][]bool, signature string, labels tsdb.Labels, values []float64) error {
+	if n.match.many == 0 {
+		if !take(taken, signature, values) {
+			return failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
+		}
+		return nil
 	}
-	return merged, err
+	if !take(taken, signature+"\x00"+labelsKey(labels), values) {
+		return failed("multiple matches for labels: grouping labels must ensure unique matches")
+	}
+	return nil
 }
 
 // unique checks that the side of one has no two series of one signature at any
@@ -296,10 +358,11 @@ func (ev *evaluation) pair(ctx context.Context, n *binary, many, one column) ([]
 	return values, nil
 }
 
-// resultLabels are the labels of the result of two series.
-func (n *binary) resultLabels(many, one tsdb.Labels) tsdb.Labels {
+// resultLabels are the labels of the result of two series. Also Prometheus that
+// delays the removal of names does so only for comparisons.
+func (ev *evaluation) resultLabels(n *binary, many, one tsdb.Labels) tsdb.Labels {
 	ls := many
-	if n.drops() {
+	if arithmetic[n.op] != nil || n.boolean && !ev.delayed {
 		ls = nameless(ls)
 	}
 	if n.match.many == 0 {

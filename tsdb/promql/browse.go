@@ -18,7 +18,8 @@ type Browse struct {
 	Match []string
 	// Start and End bound the points that a series must have one of.
 	Start, End tsdb.Millis
-	// Limit is how many answers are enough; 0 means no limit.
+	// Limit is how many answers are enough; 0 means no limit. If there are more, one
+	// more is returned.
 	Limit int
 }
 
@@ -55,55 +56,90 @@ func (e *Engine) LabelValues(ctx context.Context, b Browse, name string) ([]stri
 	return limited(slices.Sorted(maps.Keys(found)), b.Limit), err
 }
 
-// limited are the first items, all for 0.
+// limited are the first items and one more, all for 0.
 func limited[T any](all []T, limit int) []T {
 	if limit > 0 && len(all) > limit {
-		return all[:limit]
+		return all[:limit+1]
 	}
 	return all
 }
 
 // browse calls see with the labels of every series, some more than once.
 func (e *Engine) browse(ctx context.Context, b Browse, see func(tsdb.Labels)) error {
-	ctx, cancel := context.WithTimeout(ctx, e.options.Timeout)
-	defer cancel()
+	ctx, end, err := e.begin(ctx, b.Project, 0)
+	if err != nil {
+		return err
+	}
+	defer end()
 	ev := &evaluation{engine: e, project: b.Project, budget: e.options.MaxSamples}
 	selectors := []*selector{{}}
 	if len(b.Match) > 0 {
 		selectors = nil
 	}
 	for _, m := range b.Match {
-		n, err := compile(m)
+		s, err := compileSelector(m)
 		if err != nil {
 			return err
-		}
-		s, ok := n.(*selector)
-		if !ok || s.window > 0 || s.shift != (shift{}) {
-			return badField("match[]", "it must be a selector of series: %s", m)
 		}
 		selectors = append(selectors, s)
 	}
 	for _, s := range selectors {
-		sel, err := ev.selection(ctx, s, int64(max(b.Start, -maxTime)), int64(min(b.End, maxTime)))
+		sel, matchers, err := ev.selection(ctx, s, int64(max(b.Start, -maxTime)), int64(min(b.End, maxTime)))
 		if err != nil {
 			return err
 		}
-		err = e.store.Select(ctx, sel, func(s *tsdb.Series, _ tsdb.Points) error {
-			see(labelsOf(s))
-			return ctx.Err()
-		})
-		if err != nil {
+		if err := e.look(ctx, sel, matchers, see); err != nil {
 			return tooMuch(err)
 		}
 	}
 	return nil
 }
 
+// look calls see with the labels of the series of a selection. Points are read
+// only where a storage cannot do without, and of distributions, which know their
+// buckets.
+func (e *Engine) look(ctx context.Context, sel tsdb.Selection, matchers []matcher, see func(tsdb.Labels)) error {
+	room := 0
+	u := unfolding{matchers: matchers, spend: func(n int) error {
+		if room -= n; room < 0 {
+			return overBudget(e.options.MaxSamples)
+		}
+		return ctx.Err()
+	}, see: func(ls tsdb.Labels, _ []tsdb.Millis, _ []float64) error {
+		see(ls)
+		return nil
+	}}
+	read := func(s *tsdb.Series, p tsdb.Points) error {
+		room = e.options.MaxSamples
+		return u.series(s, p)
+	}
+	surveyor, ok := e.store.(tsdb.Surveyor)
+	if !ok {
+		return e.store.Select(ctx, sel, read)
+	}
+	distributed := false
+	err := surveyor.Survey(ctx, sel, func(s *tsdb.Series) error {
+		if s.ValueType == tsdb.Distributed {
+			distributed = true
+		} else {
+			see(labelsOf(s, ""))
+		}
+		return ctx.Err()
+	})
+	if err != nil || !distributed {
+		return err
+	}
+	keep := sel.Keep
+	sel.Keep = func(s *tsdb.Series) bool { return s.ValueType == tsdb.Distributed && keep(s) }
+	return e.store.Select(ctx, sel, read)
+}
+
 // Metadata is what is known of a metric, in the words of Prometheus.
 type Metadata struct {
 	// Metric is the metric's type.
 	Metric string
-	// Type is "counter" for what is cumulative, else "gauge".
+	// Type is "histogram" for distributions, "counter" for what else is
+	// cumulative, else "gauge".
 	Type string
 	// Help is the description, Unit the UCUM unit.
 	Help, Unit string
@@ -117,11 +153,7 @@ func (e *Engine) Metadata(ctx context.Context, project, metric string) ([]Metada
 		return nil, fmt.Errorf("listing metrics: %w", err)
 	}
 	if metric != "" {
-		names := make([]string, len(ds))
-		for i, d := range ds {
-			names[i] = d.Type
-		}
-		if metric, err = typeOf(metric, names); err != nil {
+		if _, metric, err = directoryOf(ds).find(metric); err != nil {
 			return nil, err
 		}
 	}
@@ -131,7 +163,10 @@ func (e *Engine) Metadata(ctx context.Context, project, metric string) ([]Metada
 			continue
 		}
 		m := Metadata{Metric: d.Type, Type: "gauge", Unit: d.Unit}
-		if d.Kind == tsdb.Cumulative {
+		switch {
+		case d.ValueType == tsdb.Distributed:
+			m.Type = "histogram"
+		case d.Kind == tsdb.Cumulative:
 			m.Type = "counter"
 		}
 		if d.Details != nil {

@@ -32,6 +32,7 @@ func (g grid) at(i int) int64 { return g.start + int64(i)*g.step }
 type column struct {
 	labels tsdb.Labels
 	values []float64
+	name   nameMark
 }
 
 // value is what an expression is on a grid; which field counts follows from
@@ -49,13 +50,23 @@ type evaluation struct {
 	project string
 	// start and end are those of the query.
 	start, end int64
-	// names are the metric types of the project, once they were asked for.
-	names []string
-	asked bool
-	// read are the series that were read, by selector and interval.
-	read map[string][]source
-	// budget is how many more samples may be read or made.
-	budget int
+	// ranged says that the query is of more than one instant.
+	ranged bool
+	// directory has the metrics of the project, once they were asked for.
+	directory *directory
+	// instants are the instant selectors that were evaluated, by what they are and
+	// when, since queries often have one twice.
+	instants map[string][]column
+	// budget is how many more samples there may be at once, and kept how many of
+	// those that there are stay until the end.
+	budget, kept int
+	// reach is told how many bytes there are; nil when nobody wants to know.
+	reach func(bytes int64) error
+	// delayed says that names are removed at the end (delayed.go), and single that
+	// this part of the query is evaluated for a single instant.
+	delayed, single bool
+	// said is what is strange.
+	said notes
 }
 
 // spend takes n samples from the budget, and ends a query that is out of it or
@@ -65,12 +76,23 @@ func (ev *evaluation) spend(ctx context.Context, n int) error {
 		return fmt.Errorf("evaluating the query: %w", err)
 	}
 	if ev.budget -= n; ev.budget < 0 {
-		return &fault.Error{
-			Op: "promql.Query", Kind: fault.Exhausted, Reason: ReasonTooMuch,
-			Err: fmt.Errorf("query processing would load too many samples into memory in query execution; the bound is %d", ev.engine.options.MaxSamples),
-		}
+		return overBudget(ev.engine.options.MaxSamples)
+	}
+	if ev.reach != nil {
+		return ev.reach(int64(ev.engine.options.MaxSamples-ev.budget) * sampleBytes)
 	}
 	return nil
+}
+
+// sampleBytes is what a sample takes: its time and its value.
+const sampleBytes = 16
+
+// overBudget is the fault of a query that needs more samples than that.
+func overBudget(most int) error {
+	return &fault.Error{
+		Op: "promql.Query", Kind: fault.Exhausted, Reason: ReasonTooMuch,
+		Err: fmt.Errorf("query processing would load too many samples into memory in query execution; the bound is %d", most),
+	}
 }
 
 // column is a new column of gaps.
@@ -85,11 +107,34 @@ func (ev *evaluation) column(ctx context.Context, g grid) ([]float64, error) {
 	return values, nil
 }
 
-// eval evaluates n at every step of g.
+// eval evaluates n at every step of g. What was made on the way is given back to
+// the budget.
 func (ev *evaluation) eval(ctx context.Context, n node, g grid) (value, error) {
 	if err := ev.spend(ctx, 0); err != nil {
 		return value{}, err
 	}
+	budget, kept := ev.budget, ev.kept
+	v, err := ev.evaluate(ctx, n, g)
+	if _, selects := n.(*selector); err == nil && !selects {
+		ev.budget = budget - v.size() - (ev.kept - kept)
+	}
+	return v, err
+}
+
+// size is how many samples v is.
+func (v value) size() int {
+	n := len(v.scalar)
+	for _, c := range v.vector {
+		n += len(c.values)
+	}
+	for _, s := range v.ranges.series {
+		n += len(s.values)
+	}
+	return n
+}
+
+// evaluate is eval without the budget.
+func (ev *evaluation) evaluate(ctx context.Context, n node, g grid) (value, error) {
 	switch n := n.(type) {
 	case number:
 		values, err := ev.column(ctx, g)
@@ -100,7 +145,7 @@ func (ev *evaluation) eval(ctx context.Context, n node, g grid) (value, error) {
 	case text:
 		return value{text: n.value}, nil
 	case *selector:
-		if n.window > 0 {
+		if n.matrix {
 			r, err := ev.window(ctx, n, g)
 			return value{ranges: r}, err
 		}
@@ -116,6 +161,8 @@ func (ev *evaluation) eval(ctx context.Context, n node, g grid) (value, error) {
 		return value{vector: v}, err
 	case *binary:
 		return ev.binary(ctx, n, g)
+	case *sign:
+		return ev.sign(ctx, n, g)
 	}
 	panic(fmt.Sprintf("BUG: a node of type %T", n))
 }
@@ -143,16 +190,16 @@ func (s shift) time(g grid, i int) int64 {
 // it in seconds.
 func (ev *evaluation) instant(ctx context.Context, n *selector, g grid, stamps bool) ([]column, error) {
 	s := ev.resolve(n.shift)
-	lookback := ev.engine.options.Lookback.Milliseconds()
-	sources, err := ev.fetch(ctx, n, s.time(g, 0)-lookback+1, s.time(g, g.n-1))
-	if err != nil {
-		return nil, err
+	key := fmt.Sprint(s.time(g, 0), s.time(g, g.n-1), g.step, g.n, stamps, n.key)
+	if columns, ok := ev.instants[key]; ok {
+		return columns, nil
 	}
-	columns := make([]column, 0, len(sources))
-	for _, src := range sources {
+	lookback := ev.engine.options.Lookback.Milliseconds()
+	var columns []column
+	err := ev.each(ctx, n, s.time(g, 0)-lookback+1, s.time(g, g.n-1), func(src source) error {
 		values, err := ev.column(ctx, g)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		next, any := 0, false
 		for i := range values {
@@ -169,10 +216,18 @@ func (ev *evaluation) instant(ctx context.Context, n *selector, g grid, stamps b
 			}
 		}
 		if any {
-			columns = append(columns, column{src.labels, values})
+			columns = append(columns, column{labels: src.labels, values: values})
+		} else {
+			ev.budget += g.n
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return columns, nil
+	ev.kept += len(columns) * g.n
+	ev.instants[key] = columns
+	return columns, inOrder(columns)
 }
 
 // ranges are the series of a range vector: all samples that any step sees, and
@@ -188,6 +243,7 @@ type source struct {
 	labels tsdb.Labels
 	times  []int64
 	values []float64
+	name   nameMark
 }
 
 // span is the window (from, to] of step i.
@@ -199,7 +255,7 @@ func (r ranges) span(g grid, i int) (from, to int64) {
 // between are the samples in (from, to].
 func (s source) between(from, to int64) source {
 	lo, hi := after(s.times, from), after(s.times, to)
-	return source{s.labels, s.times[lo:hi], s.values[lo:hi]}
+	return source{s.labels, s.times[lo:hi], s.values[lo:hi], s.name}
 }
 
 // after is the index of the first time that is after t.
@@ -215,20 +271,16 @@ func after(times []int64, t int64) int {
 	return lo
 }
 
-// window reads a range selector.
+// window reads a range selector whose samples are the answer.
 func (ev *evaluation) window(ctx context.Context, n *selector, g grid) (ranges, error) {
 	r := ranges{window: n.window, shift: ev.resolve(n.shift)}
 	from, _ := r.span(g, 0)
 	_, to := r.span(g, g.n-1)
 	sources, err := ev.fetch(ctx, n, from+1, to)
-	if err != nil {
-		return r, err
+	for _, s := range sources {
+		r.series = append(r.series, s.withoutGaps())
 	}
-	r.series = make([]source, len(sources))
-	for i, s := range sources {
-		r.series[i] = s.withoutGaps()
-	}
-	return r, nil
+	return r, err
 }
 
 // withoutGaps is s without stale markers, which windows do not hold.
@@ -237,7 +289,7 @@ func (s source) withoutGaps() source {
 		if !missing(v) {
 			continue
 		}
-		kept := source{s.labels, append([]int64(nil), s.times[:i]...), append([]float64(nil), s.values[:i]...)}
+		kept := source{s.labels, append([]int64(nil), s.times[:i]...), append([]float64(nil), s.values[:i]...), s.name}
 		for j := i; j < len(s.values); j++ {
 			if !missing(s.values[j]) {
 				kept.times, kept.values = append(kept.times, s.times[j]), append(kept.values, s.values[j])
@@ -270,18 +322,18 @@ func (ev *evaluation) subquery(ctx context.Context, n *subquery, g grid) (ranges
 		return r, err
 	}
 	inner := grid{first, step, int(steps)}
+	single := ev.single
+	ev.single = first == to
 	v, err := ev.eval(ctx, n.of, inner)
+	ev.single = single
 	if err != nil {
 		return r, err
-	}
-	if n.of.kind() == scalarKind {
-		v.vector = []column{{values: v.scalar}}
 	}
 	for _, c := range v.vector {
 		if err := ev.spend(ctx, len(c.values)); err != nil {
 			return r, err
 		}
-		s := source{labels: c.labels}
+		s := source{labels: c.labels, name: c.name}
 		for i, x := range c.values {
 			if !missing(x) {
 				s.times, s.values = append(s.times, inner.at(i)), append(s.values, x)
@@ -295,7 +347,8 @@ func (ev *evaluation) subquery(ctx context.Context, n *subquery, g grid) (ranges
 }
 
 // merge joins columns with equal labels, which operations that drop labels
-// make. Two values at one step are an error.
+// make. Two values at one step are an error. What is known of the name is that of the
+// first value.
 func merge(columns []column) ([]column, error) {
 	if len(columns) < 2 {
 		return columns, nil
@@ -310,12 +363,15 @@ func merge(columns []column) ([]column, error) {
 			kept = append(kept, c)
 			continue
 		}
+		if begins(c.values) < begins(kept[i].values) {
+			kept[i].name = c.name
+		}
 		into := append([]float64(nil), kept[i].values...)
 		for k, v := range c.values {
 			switch {
 			case missing(v):
 			case !missing(into[k]):
-				return nil, failed("vector cannot contain metrics with the same labelset")
+				return nil, sameLabels()
 			default:
 				into[k] = v
 			}

@@ -24,8 +24,8 @@ type evaluator func(ctx context.Context, ev *evaluation, c *call, g grid) (value
 
 // functions are those of PromQL, by name.
 var functions = map[string]function{
-	"rate":              over(extrapolated(true, true), false),
-	"increase":          over(extrapolated(true, false), false),
+	"rate":              ofCounter(extrapolated(true, true)),
+	"increase":          ofCounter(extrapolated(true, false)),
 	"delta":             over(extrapolated(false, false), false),
 	"irate":             over(immediate(true), false),
 	"idelta":            over(immediate(false), false),
@@ -41,8 +41,11 @@ var functions = map[string]function{
 	"count_over_time":   over(always(func(v []float64) float64 { return float64(len(v)) }), false),
 	"present_over_time": over(always(func([]float64) float64 { return 1 }), false),
 	"last_over_time":    over(always(func(v []float64) float64 { return v[len(v)-1] }), true),
+	"first_over_time":   over(always(func(v []float64) float64 { return v[0] }), true),
 	"quantile_over_time": {args: []kind{scalarKind, matrixKind}, result: vectorKind, eval: func(ctx context.Context, ev *evaluation, c *call, g grid) (value, error) {
-		return ev.over(ctx, rangeCall{f: quantileOver, of: c.args[1], param: c.args[0]}, g)
+		return ev.over(ctx, rangeCall{f: quantileOver, of: c.args[1], param: c.args[0], check: func(ev *evaluation, _ tsdb.Labels, q float64) {
+			ev.said.quantile(q, startOf(c.args[0]))
+		}}, g)
 	}},
 	"predict_linear": {args: []kind{matrixKind, scalarKind}, result: vectorKind, eval: func(ctx context.Context, ev *evaluation, c *call, g grid) (value, error) {
 		return ev.over(ctx, rangeCall{f: predictLinear, of: c.args[0], param: c.args[1]}, g)
@@ -51,7 +54,7 @@ var functions = map[string]function{
 	"absent":           {args: []kind{vectorKind}, result: vectorKind, eval: absentNow},
 
 	"abs": mapped(math.Abs), "ceil": mapped(math.Ceil), "floor": mapped(math.Floor), "exp": mapped(math.Exp), "sqrt": mapped(math.Sqrt),
-	"ln": mapped(math.Log), "log2": mapped(math.Log2), "log10": mapped(math.Log10), "sgn": mapped(sign),
+	"ln": mapped(math.Log), "log2": mapped(math.Log2), "log10": mapped(math.Log10), "sgn": mapped(signum),
 	"sin": mapped(math.Sin), "cos": mapped(math.Cos), "tan": mapped(math.Tan), "asin": mapped(math.Asin), "acos": mapped(math.Acos), "atan": mapped(math.Atan),
 	"sinh": mapped(math.Sinh), "cosh": mapped(math.Cosh), "tanh": mapped(math.Tanh), "asinh": mapped(math.Asinh), "acosh": mapped(math.Acosh), "atanh": mapped(math.Atanh),
 	"deg": mapped(func(v float64) float64 { return v * (180 / math.Pi) }),
@@ -75,7 +78,11 @@ var functions = map[string]function{
 
 	"label_replace":      {args: []kind{vectorKind, stringKind, stringKind, stringKind, stringKind}, result: vectorKind, eval: labelReplace},
 	"label_join":         {args: []kind{vectorKind, stringKind, stringKind, stringKind}, optional: 1, variadic: true, result: vectorKind, eval: labelJoin},
-	"histogram_quantile": {args: []kind{scalarKind, vectorKind}, result: vectorKind, eval: histogramQuantile},
+	"histogram_quantile": {args: []kind{scalarKind, vectorKind}, result: vectorKind, eval: histograms(func(p []float64, b []bucket, f *fixes) float64 { return bucketQuantile(p[0], b, f) })},
+	"histogram_fraction": {args: []kind{scalarKind, scalarKind, vectorKind}, result: vectorKind, eval: histograms(func(p []float64, b []bucket, _ *fixes) float64 { return bucketFraction(p[0], p[1], b) })},
+
+	// These are of native histograms, and pass over everything else.
+	"histogram_avg": nativeOnly(), "histogram_count": nativeOnly(), "histogram_sum": nativeOnly(), "histogram_stddev": nativeOnly(), "histogram_stdvar": nativeOnly(),
 }
 
 // mapped is a function of one value.
@@ -114,12 +121,12 @@ func withParams(f func(v float64, params []float64) float64) evaluator {
 				}
 				values[i] = f(v, params)
 			}
-			made = append(made, column{nameless(col.labels), values})
+			made = append(made, ev.nameless(column{labels: col.labels, values: values}))
 		}
 		if c.name == "clamp" {
 			dropInverted(made, scalars)
 		}
-		made, err = merge(made)
+		made, err = ev.merge(made)
 		return value{vector: made}, err
 	}
 }
@@ -138,8 +145,8 @@ func dropInverted(columns []column, bounds [][]float64) {
 // clamp limits v to [p[0], p[1]].
 func clamp(v float64, p []float64) float64 { return math.Max(p[0], math.Min(p[1], v)) }
 
-// sign is -1, 0 or 1, and NaN for NaN.
-func sign(v float64) float64 {
+// signum is -1, 0 or 1, and NaN for NaN.
+func signum(v float64) float64 {
 	switch {
 	case v < 0:
 		return -1
@@ -225,13 +232,13 @@ func timestamp(ctx context.Context, ev *evaluation, c *call, g grid) (value, err
 					values[i] = float64(g.at(i)) / 1000
 				}
 			}
-			columns = append(columns, column{col.labels, values})
+			columns = append(columns, column{labels: col.labels, values: values})
 		}
 	}
 	for i := range columns {
-		columns[i].labels = nameless(columns[i].labels)
+		columns[i] = ev.nameless(columns[i])
 	}
-	made, err := merge(columns)
+	made, err := ev.merge(columns)
 	return value{vector: made}, err
 }
 
@@ -240,6 +247,9 @@ func timestamp(ctx context.Context, ev *evaluation, c *call, g grid) (value, err
 func sorted(descending bool) evaluator {
 	return func(ctx context.Context, ev *evaluation, c *call, g grid) (value, error) {
 		of, err := ev.eval(ctx, c.args[0], g)
+		if ev.ranged {
+			ev.said.note(warning, c.start, "sort is ineffective for range queries since results are always ordered by labels")
+		}
 		if err != nil || g.n != 1 {
 			return of, err
 		}
@@ -267,10 +277,11 @@ func (ev *evaluation) absent(ctx context.Context, columns []column, of node, g g
 			values[i] = 1
 		}
 	}
-	return value{vector: []column{{absentLabels(of), values}}}, err
+	return value{vector: []column{{labels: absentLabels(of), values: values}}}, err
 }
 
-// absentLabels are the labels that a selector names once, by equality.
+// absentLabels are the labels that a selector names once by equality, and not in
+// another way after that, as in Prometheus.
 func absentLabels(of node) tsdb.Labels {
 	s, ok := of.(*selector)
 	if !ok {
@@ -281,12 +292,14 @@ func absentLabels(of node) tsdb.Labels {
 		if m.label == nameLabel {
 			continue
 		}
-		if m.re == nil && !m.negative && m.value != "" && !seen[m.label] {
-			found[m.label] = m.value
-		} else {
+		if m.re != nil || m.negative || seen[m.label] {
 			delete(found, m.label)
+			continue
 		}
 		seen[m.label] = true
+		if m.value != "" {
+			found[m.label] = m.value
+		}
 	}
 	return tsdb.LabelsOf(found)
 }

@@ -18,7 +18,7 @@ func labelReplace(ctx context.Context, ev *evaluation, c *call, g grid) (value, 
 	}
 	re, err := anchored(expr)
 	if err != nil {
-		return value{}, err
+		return value{}, failed("invalid regular expression in label_replace(): %s", expr)
 	}
 	made := make([]column, len(of.vector))
 	for i, col := range of.vector {
@@ -26,6 +26,7 @@ func labelReplace(ctx context.Context, ev *evaluation, c *call, g grid) (value, 
 		v, _ := col.labels.Get(from)
 		if found := re.FindStringSubmatchIndex(v); found != nil {
 			made[i].labels = with(col.labels, to, string(re.ExpandString(nil, replacement, v, found)))
+			made[i].name = col.name.after(to)
 		}
 	}
 	made, err = merge(made)
@@ -52,7 +53,7 @@ func labelJoin(ctx context.Context, ev *evaluation, c *call, g grid) (value, err
 			}
 			values[k], _ = col.labels.Get(name)
 		}
-		made[i] = column{with(col.labels, to, strings.Join(values, separator)), col.values}
+		made[i] = column{with(col.labels, to, strings.Join(values, separator)), col.values, col.name.after(to)}
 	}
 	made, err = merge(made)
 	return value{vector: made}, err

@@ -15,8 +15,8 @@ const exported = "exported_"
 
 // labelsOf are the labels of a series as queries see them: its metric as
 // __name__, its resource's type as resource_type, and the labels of both, of
-// which those of the resource go first.
-func labelsOf(s *tsdb.Series) tsdb.Labels {
+// which those of the resource go first. The ending is that of the name.
+func labelsOf(s *tsdb.Series, ending string) tsdb.Labels {
 	ls := make(tsdb.Labels, 0, len(s.MetricLabels)+len(s.ResourceLabels)+2)
 	has := func(name string) bool {
 		return slices.ContainsFunc(ls, func(l tsdb.Label) bool { return l.Name == name })
@@ -29,7 +29,7 @@ func labelsOf(s *tsdb.Series) tsdb.Labels {
 			ls = append(ls, tsdb.Label{Name: name, Value: value})
 		}
 	}
-	add(nameLabel, s.Metric)
+	add(nameLabel, s.Metric+ending)
 	add(resourceLabel, s.Resource)
 	for _, labels := range []tsdb.Labels{s.ResourceLabels, s.MetricLabels} {
 		for _, l := range labels {
@@ -43,23 +43,45 @@ func labelsOf(s *tsdb.Series) tsdb.Labels {
 // compareNames orders labels by name.
 func compareNames(a, b tsdb.Label) int { return strings.Compare(a.Name, b.Name) }
 
-// keeps reports whether the series meets all matchers. The names that nothing
-// can clash with are read in place.
+// keeps reports whether the series, or one of those that it is for queries, meets
+// all matchers. Which buckets there are only the points say.
 func keeps(matchers []matcher, s *tsdb.Series) bool {
-	var all tsdb.Labels
+	for _, ending := range endings(s.ValueType) {
+		// The name is looked at first, since that spares the labels.
+		named, others := true, false
+		for i := range matchers {
+			if matchers[i].label == nameLabel {
+				named = named && matchers[i].matches(s.Metric+ending)
+			} else {
+				others = true
+			}
+		}
+		if !named || !others {
+			if named {
+				return true
+			}
+			continue
+		}
+		open := ""
+		if ending == bucketEnding {
+			open = bucketLabel
+		}
+		if meets(matchers, labelsOf(s, ending), open) {
+			return true
+		}
+	}
+	return false
+}
+
+// meets reports whether the labels meet all matchers but those of the label that
+// is open.
+func meets(matchers []matcher, ls tsdb.Labels, open string) bool {
 	for i := range matchers {
 		m := &matchers[i]
-		var v string
-		switch m.label {
-		case nameLabel:
-			v = s.Metric
-		default:
-			if all == nil {
-				all = labelsOf(s)
-			}
-			v, _ = all.Get(m.label)
+		if m.label == open && open != "" {
+			continue
 		}
-		if !m.matches(v) {
+		if v, _ := ls.Get(m.label); !m.matches(v) {
 			return false
 		}
 	}
@@ -134,12 +156,18 @@ func without(ls tsdb.Labels, names []string) tsdb.Labels {
 	return kept
 }
 
-// nameless are the labels but the metric's name.
+// metadataLabels are the labels that say what a metric is, sorted. An operation
+// whose result is another metric drops them.
+var metadataLabels = []string{nameLabel, "__type__", "__unit__"}
+
+// nameless are the labels but those that say what the metric is.
 func nameless(ls tsdb.Labels) tsdb.Labels {
-	if _, ok := ls.Get(nameLabel); !ok {
-		return ls
+	for _, name := range metadataLabels {
+		if _, ok := ls.Get(name); ok {
+			return without(ls, metadataLabels)
+		}
 	}
-	return without(ls, []string{nameLabel})
+	return ls
 }
 
 // with are the labels with one set, or removed when the value is "".

@@ -19,23 +19,45 @@ type node interface {
 	kind() kind
 }
 
-// number is a literal.
-type number struct{ value float64 }
+// number is a literal. The start of a node is where it is in the query.
+type number struct {
+	value float64
+	start int
+}
 
 // text is a literal string.
-type text struct{ value string }
+type text struct {
+	value string
+	start int
+}
+
+// parens are parentheses around an expression. There are none in a query that
+// was parsed: they only say that a window is not directly after a selector.
+type parens struct {
+	of    node
+	start int
+}
+
+// sign is the sign before an expression.
+type sign struct {
+	of    node
+	minus bool
+	start int
+}
 
 // selector reads series: the latest sample of each, or all of a window.
 type selector struct {
 	// name is the metric's name if the matchers name one, else "".
 	name     string
 	matchers []matcher
-	// window is the length of the window in milliseconds, 0 for an instant
-	// selector.
+	// matrix says that it is a range selector, and window how long in
+	// milliseconds.
+	matrix bool
 	window int64
 	shift  shift
 	// key is equal for selectors of the same series.
-	key string
+	key   string
+	start int
 }
 
 // subquery evaluates an expression at the steps of a window.
@@ -43,6 +65,7 @@ type subquery struct {
 	of           node
 	window, step int64
 	shift        shift
+	start        int
 }
 
 // shift moves the time of a selector or of a subquery.
@@ -55,11 +78,16 @@ type shift struct {
 	edge byte
 }
 
+// fixed reports whether there is an @.
+func (s shift) fixed() bool { return s.at != nil || s.edge != 0 }
+
 // call is a function's.
 type call struct {
 	name string
 	f    function
 	args []node
+
+	start int
 }
 
 // aggregation makes one series of many.
@@ -69,6 +97,7 @@ type aggregation struct {
 	param, of node
 	without   bool
 	labels    []string
+	start     int
 }
 
 // binary is an operator between two expressions.
@@ -78,6 +107,7 @@ type binary struct {
 	// boolean asks for 0 or 1 of a comparison.
 	boolean bool
 	match   matching
+	start   int
 }
 
 // matching says which series of two vectors belong together.
@@ -112,10 +142,12 @@ func (number) kind() kind       { return scalarKind }
 func (text) kind() kind         { return stringKind }
 func (*subquery) kind() kind    { return matrixKind }
 func (c *call) kind() kind      { return c.f.result }
+func (p *parens) kind() kind    { return p.of.kind() }
+func (s *sign) kind() kind      { return s.of.kind() }
 func (*aggregation) kind() kind { return vectorKind }
 
 func (s *selector) kind() kind {
-	if s.window > 0 {
+	if s.matrix {
 		return matrixKind
 	}
 	return vectorKind
@@ -126,4 +158,40 @@ func (n *binary) kind() kind {
 		return scalarKind
 	}
 	return vectorKind
+}
+
+// unwrap is n without parentheses.
+func unwrap(n node) node {
+	for {
+		p, ok := n.(*parens)
+		if !ok {
+			return n
+		}
+		n = p.of
+	}
+}
+
+// startOf is where n is in the query.
+func startOf(n node) int {
+	switch n := n.(type) {
+	case number:
+		return n.start
+	case text:
+		return n.start
+	case *parens:
+		return n.start
+	case *sign:
+		return n.start
+	case *selector:
+		return n.start
+	case *subquery:
+		return n.start
+	case *call:
+		return n.start
+	case *aggregation:
+		return n.start
+	case *binary:
+		return n.start
+	}
+	return 0
 }

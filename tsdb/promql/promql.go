@@ -8,9 +8,13 @@
 // pattern that Prometheus marks stale samples with. Each selector is read from
 // the store once.
 //
-// The expressions are read by MetricsQL's parser; what MetricsQL has beyond
-// PromQL is refused (gate.go, compile.go). Native histograms, holt_winters and
-// the functions that Prometheus calls experimental are not there.
+// The language is that of Prometheus without any flag: what it has behind one, and
+// what MetricsQL has beyond it, is refused. Only when the names of metrics are
+// removed depends (delayed.go). Prometheus' own parser is not used since
+// its module links Kubernetes' clients; that ours takes the same is shown in
+// tests/clients/prometheus, where Prometheus itself is the oracle. There are no
+// native histograms: functions of them have no result, and distributions are seen
+// as classic histograms (distribution.go).
 //
 // The name of a metric is its type, and its labels are those of the metric and
 // of the resource (names.go).
@@ -21,7 +25,10 @@ package promql
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"selvedge.dev/sdk/fault"
@@ -51,23 +58,35 @@ type Options struct {
 	Timeout time.Duration
 	// MaxSeries bounds the series that one selector may match; 0 means 100,000.
 	MaxSeries int
-	// MaxSamples bounds the samples that one query reads and makes; 0 means
+	// MaxSamples bounds the samples that one query has in memory at once; 0 means
 	// 50 million, as in Prometheus.
 	MaxSamples int
 	// MaxSteps bounds the steps of a range query; 0 means 11,000, as in
 	// Prometheus.
 	MaxSteps int
+	// MaxConcurrent bounds the queries that are evaluated at once, of one project
+	// half as many; the others wait. 0 means 20, as in Prometheus.
+	MaxConcurrent int
+	// Memory bounds the memory of queries together with that of others
+	// (query.Budget); nil does not. MaxBytes is how much one query may have.
+	Memory   Memory
+	MaxBytes int64
 }
 
-// maxQuery is the longest text of a query: longer ones are made by mistake,
-// and the parser recurses into them.
-const maxQuery = 32 << 10
+// Memory is where queries have their memory from.
+type Memory interface {
+	// Begin waits until a query may begin that is to have no more than most
+	// bytes. It calls reach with how many it holds when they become more, and
+	// end when it has ended.
+	Begin(ctx context.Context, most int64) (reach func(bytes int64) error, end func(), err error)
+}
 
 // Engine answers queries.
 type Engine struct {
 	store       tsdb.Store
 	descriptors tsdb.Descriptors
 	options     Options
+	turns       turns
 }
 
 // New is an engine over a store and the descriptors of its metrics.
@@ -78,7 +97,8 @@ func New(store tsdb.Store, descriptors tsdb.Descriptors, o Options) *Engine {
 	o.MaxSeries = cmp.Or(o.MaxSeries, 100_000)
 	o.MaxSamples = cmp.Or(o.MaxSamples, 50_000_000)
 	o.MaxSteps = cmp.Or(o.MaxSteps, 11_000)
-	return &Engine{store: store, descriptors: descriptors, options: o}
+	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 20)
+	return &Engine{store: store, descriptors: descriptors, options: o, turns: turns{all: make(chan struct{}, o.MaxConcurrent)}}
 }
 
 // Query is an expression and when it is evaluated: at Start, at Start+Step, and
@@ -120,6 +140,9 @@ type Result struct {
 	Value float64
 	// Text is a String's.
 	Text string
+	// Warnings and Infos say what is strange about the query or its answer, in the
+	// words of Prometheus.
+	Warnings, Infos []string
 }
 
 // Series is one series of a result.
@@ -138,13 +161,22 @@ func (e *Engine) Instant(ctx context.Context, q Query) (Result, error) {
 func (e *Engine) Range(ctx context.Context, q Query) (Result, error) {
 	switch steps := e.options.MaxSteps; {
 	case q.Step < time.Millisecond:
-		return Result{}, badField("step", "zero or negative query resolution step widths are not accepted; try a positive integer")
+		return Result{}, badField("step", "zero or negative query resolution step widths are not accepted. Try a positive integer")
 	case q.End < q.Start:
 		return Result{}, badField("end", "end timestamp must not be before start time")
-	case (int64(q.End)-int64(q.Start))/q.Step.Milliseconds() >= int64(steps):
-		return Result{}, badField("step", "exceeded maximum resolution of %d points per timeseries. Try decreasing the query resolution (?step=XX)", steps)
+	case (int64(q.End)-int64(q.Start))/q.Step.Milliseconds() > int64(steps):
+		return Result{}, badField("", "exceeded maximum resolution of %s points per timeseries. Try decreasing the query resolution (?step=XX)", thousands(steps))
 	}
 	return e.run(ctx, q)
+}
+
+// thousands is n with a comma before its last three digits, as Prometheus' texts
+// have it.
+func thousands(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }
 
 // maxTime bounds instants to what sums of them and of durations cannot
@@ -163,16 +195,36 @@ func (e *Engine) run(ctx context.Context, q Query) (Result, error) {
 	if q.Step > 0 && n.kind() != vectorKind && n.kind() != scalarKind {
 		return Result{}, bad("invalid expression type %q for range query, must be Scalar or instant Vector", n.kind())
 	}
-	timeout := e.options.Timeout
-	if q.Timeout > 0 {
-		timeout = min(timeout, q.Timeout)
+	ctx, end, err := e.begin(ctx, q.Project, q.Timeout)
+	if err != nil {
+		return Result{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	ev := &evaluation{
-		engine: e, project: q.Project, start: int64(q.Start), end: int64(q.End),
-		read: map[string][]source{}, budget: e.options.MaxSamples,
+	defer end()
+	var reach func(int64) error
+	if e.options.Memory != nil {
+		var release func()
+		if reach, release, err = e.options.Memory.Begin(ctx, e.options.MaxBytes); err != nil {
+			return Result{}, err
+		}
+		defer release()
 	}
+	r, err := e.evaluation(q, reach, false).result(ctx, n, q)
+	if alike := (*alikeError)(nil); errors.As(err, &alike) {
+		return e.evaluation(q, reach, true).result(ctx, n, q)
+	}
+	return r, err
+}
+
+// evaluation is one that is about to begin.
+func (e *Engine) evaluation(q Query, reach func(int64) error, delayed bool) *evaluation {
+	return &evaluation{
+		engine: e, project: q.Project, start: int64(q.Start), end: int64(q.End), instants: map[string][]column{}, budget: e.options.MaxSamples,
+		said: notes{text: q.Text}, ranged: q.Start != q.End, single: q.Start == q.End, delayed: delayed, reach: reach,
+	}
+}
+
+// result evaluates the expression of a query.
+func (ev *evaluation) result(ctx context.Context, n node, q Query) (Result, error) {
 	g := grid{start: int64(q.Start), step: 1, n: 1}
 	if q.Step > 0 {
 		g.step = q.Step.Milliseconds()
@@ -182,7 +234,12 @@ func (e *Engine) run(ctx context.Context, q Query) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return result(v, n.kind(), q, g), nil
+	if v, err = ev.named(v, g); err != nil {
+		return Result{}, err
+	}
+	r := result(v, n.kind(), q, g)
+	r.Warnings, r.Infos = ev.said.list(warning, "warning"), ev.said.list(info, "info")
+	return r, nil
 }
 
 // result is a value in the form that callers see.
@@ -202,6 +259,7 @@ func result(v value, k kind, q Query, g grid) Result {
 					r.Series = append(r.Series, Series{s.labels, tsdb.Points{Times: millis(p.times), Values: p.values}})
 				}
 			}
+			slices.SortFunc(r.Series, bySeries)
 			return r
 		}
 		r.Type = Vector
@@ -220,8 +278,14 @@ func result(v value, k kind, q Query, g grid) Result {
 			r.Series = append(r.Series, s)
 		}
 	}
+	if r.Type == Matrix {
+		slices.SortFunc(r.Series, bySeries)
+	}
 	return r
 }
+
+// bySeries orders series by their labels.
+func bySeries(a, b Series) int { return compareLabels(a.Labels, b.Labels) }
 
 // millis are times as the store has them.
 func millis(times []int64) []tsdb.Millis {

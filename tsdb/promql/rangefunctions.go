@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 	"slices"
+
+	"selvedge.dev/tsdb"
 )
 
 // view is what a range function sees at one step: the samples of one series in
@@ -34,73 +36,132 @@ func over(f rangeFunction, keep bool) function {
 	}}
 }
 
+// ofCounter is over for a function of counters.
+func ofCounter(f rangeFunction) function {
+	return function{args: []kind{matrixKind}, result: vectorKind, eval: func(ctx context.Context, ev *evaluation, c *call, g grid) (value, error) {
+		if err := ev.list(ctx); err != nil {
+			return value{}, err
+		}
+		last := "" // many steps of one series follow each other
+		return ev.over(ctx, rangeCall{f: f, of: c.args[0], check: func(ev *evaluation, ls tsdb.Labels, _ float64) {
+			name, _ := ls.Get(nameLabel)
+			if name == last {
+				return
+			}
+			if last = name; name != "" && !ev.directory.counter(name) {
+				ev.said.note(info, startOf(c.args[0]), "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: %q", name)
+			}
+		}}, g)
+	}}
+}
+
 // rangeCall is a range function and what it is called with.
 type rangeCall struct {
 	f    rangeFunction
 	of   node
 	keep bool
-	// param is the scalar argument, nil if there is none.
-	param node
+	// param is the scalar argument, nil if there is none, and params what it is at
+	// each step.
+	param  node
+	params []float64
+	// check, if not nil, looks at each step of a series that has a result.
+	check func(ev *evaluation, ls tsdb.Labels, param float64)
 }
 
-// over evaluates a range function at every step.
+// over evaluates a range function at every step. The samples of a selector are seen
+// series by series, and not kept.
 func (ev *evaluation) over(ctx context.Context, c rangeCall, g grid) (value, error) {
-	v, err := ev.eval(ctx, c.of, g)
-	if err != nil {
-		return value{}, err
-	}
-	r := v.ranges
-	var params []float64
 	if c.param != nil {
 		p, err := ev.eval(ctx, c.param, g)
 		if err != nil {
 			return value{}, err
 		}
-		params = p.scalar
+		c.params = p.scalar
 	}
-	made := make([]column, 0, len(r.series))
-	for _, s := range r.series {
-		values, err := ev.column(ctx, g)
+	var made []column
+	early := ev.early(c)
+	see := func(r ranges, s source) error {
+		values, any, err := ev.windows(ctx, c, r, s, g)
+		switch {
+		case err != nil:
+			return err
+		case any:
+			made = append(made, column{s.labels, values, s.name})
+			return early(made[len(made)-1])
+		default:
+			ev.budget += g.n
+		}
+		return nil
+	}
+	if n, ok := c.of.(*selector); ok {
+		r := ranges{window: n.window, shift: ev.resolve(n.shift)}
+		from, _ := r.span(g, 0)
+		_, to := r.span(g, g.n-1)
+		if err := ev.each(ctx, n, from+1, to, func(s source) error { return see(r, s.withoutGaps()) }); err != nil {
+			return value{}, err
+		}
+		if err := inOrder(made); err != nil {
+			return value{}, err
+		}
+	} else {
+		v, err := ev.eval(ctx, c.of, g)
 		if err != nil {
 			return value{}, err
 		}
-		lo, hi, any := 0, 0, false
-		for i := range values {
-			w := view{now: g.at(i)}
-			w.from, w.to = r.span(g, i)
-			for hi < len(s.times) && s.times[hi] <= w.to {
-				hi++
-			}
-			for lo < hi && s.times[lo] <= w.from {
-				lo++
-			}
-			if lo == hi {
-				continue
-			}
-			if params != nil {
-				w.param = params[i]
-			}
-			w.times, w.values = s.times[lo:hi], s.values[lo:hi]
-			if x, ok := c.f(&w); ok {
-				values[i], any = x, true
-			}
-			if i%64 == 63 {
-				if err := ev.spend(ctx, 0); err != nil {
-					return value{}, err
-				}
+		for _, s := range v.ranges.series {
+			if err := see(v.ranges, s); err != nil {
+				return value{}, err
 			}
 		}
-		if !any {
+	}
+	if !c.keep {
+		for i := range made {
+			made[i] = ev.nameless(made[i])
+		}
+	}
+	if ev.delayed {
+		return value{vector: made}, nil
+	}
+	made, err := merge(made)
+	return value{vector: made}, err
+}
+
+// windows evaluates a range function on one series, and reports whether there is
+// any result.
+func (ev *evaluation) windows(ctx context.Context, c rangeCall, r ranges, s source, g grid) (values []float64, any bool, err error) {
+	if values, err = ev.column(ctx, g); err != nil {
+		return nil, false, err
+	}
+	lo, hi := 0, 0
+	for i := range values {
+		w := view{now: g.at(i)}
+		w.from, w.to = r.span(g, i)
+		for hi < len(s.times) && s.times[hi] <= w.to {
+			hi++
+		}
+		for lo < hi && s.times[lo] <= w.from {
+			lo++
+		}
+		if lo == hi {
 			continue
 		}
-		labels := s.labels
-		if !c.keep {
-			labels = nameless(labels)
+		if c.params != nil {
+			w.param = c.params[i]
 		}
-		made = append(made, column{labels, values})
+		w.times, w.values = s.times[lo:hi], s.values[lo:hi]
+		if x, ok := c.f(&w); ok {
+			values[i], any = x, true
+			if c.check != nil {
+				c.check(ev, s.labels, w.param)
+			}
+		}
+		if i%64 == 63 {
+			if err := ev.spend(ctx, 0); err != nil {
+				return nil, false, err
+			}
+		}
 	}
-	made, err = merge(made)
-	return value{vector: made}, err
+	return values, any, nil
 }
 
 // extrapolated is rate, increase and delta: the change between the first and

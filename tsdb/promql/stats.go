@@ -32,24 +32,29 @@ func sum(values []float64) float64 {
 	return total + c
 }
 
-// mean is the average. When the sum overflows it is kept as it grows.
+// mean is the average: of the sum, and from where that would overflow on, of the
+// mean of those before.
 func mean(values []float64) float64 {
-	s := sum(values)
-	if !math.IsInf(s, 0) {
-		return s / float64(len(values))
-	}
-	m, c := 0.0, 0.0
-	for i, v := range values {
-		n := float64(i + 1)
-		if math.IsInf(m, 0) {
-			if math.IsInf(v, 0) && (m > 0) == (v > 0) || !math.IsInf(v, 0) && !math.IsNaN(v) {
-				continue
-			}
+	total, c := values[0], 0.0
+	for i, v := range values[1:] {
+		next, nextC := kahan(v, total, c)
+		if math.IsInf(next, 0) {
+			n := float64(i + 1)
+			return meanFrom(values[i+1:], total/n, c/n, n)
 		}
-		m, c = kahan(v/n-(m+c)/n, m, c)
+		total, c = next, nextC
 	}
-	if math.IsInf(m, 0) {
-		return m
+	n := float64(len(values))
+	return total/n + c/n
+}
+
+// meanFrom is the average of values, and of n others of the mean m with the
+// compensation c.
+func meanFrom(values []float64, m, c, n float64) float64 {
+	for _, v := range values {
+		n++
+		q := (n - 1) / n
+		m, c = kahan(v/n, q*m, q*c)
 	}
 	return m + c
 }
@@ -64,6 +69,21 @@ func variance(values []float64) float64 {
 		aux, caux = kahan(delta*(v-(m+cm)), aux, caux)
 	}
 	return (aux + caux) / count
+}
+
+// spread is the population variance of the series of a group, for which
+// Prometheus does not compensate.
+func spread(values []float64) float64 {
+	m, squares := values[0], 0.0
+	if math.IsInf(m, 0) || math.IsNaN(m) {
+		return math.NaN()
+	}
+	for i, v := range values[1:] {
+		delta := v - m
+		m += delta / float64(i+2)
+		squares += delta * (v - m)
+	}
+	return squares / float64(len(values))
 }
 
 // minOf is the least value, NaN only if there is nothing else.

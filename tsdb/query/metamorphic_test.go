@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/memory"
 	"selvedge.dev/tsdb/query"
 	"selvedge.dev/tsdb/validity"
@@ -98,12 +99,21 @@ func drawMetric(rt *rapid.T, rule validity.Rule) drawn {
 	for i := range rapid.IntRange(1, 3).Draw(rt, "series") {
 		s := room("m", fmt.Sprint(i%2))
 		s.MetricLabels = append(s.MetricLabels, tsdb.Label{Name: "sensor", Value: fmt.Sprint(i)})
+		s.ValueType = in.ValueType
 		at := noon.Add(-3 * time.Hour)
 		for range rapid.IntRange(0, 40).Draw(rt, "points") {
 			at = at.Add(time.Duration(rapid.OneOf(rapid.IntRange(1, 400_000), rapid.Just(300_000)).Draw(rt, "step")) * time.Millisecond)
-			d.samples = append(d.samples, tsdb.Sample{
-				Series: s, Time: tsdb.Millis(at.UnixMilli()), Value: float64(rapid.IntRange(0, greatest).Draw(rt, "value")),
-			})
+			sample := tsdb.Sample{Series: s, Time: tsdb.Millis(at.UnixMilli())}
+			if v := rapid.IntRange(0, greatest).Draw(rt, "value"); in.ValueType == tsdb.Distributed {
+				values := make([]float64, v%4)
+				for i := range values {
+					values[i] = float64(v * i)
+				}
+				sample.Distribution = distribution.Of(tsdb.Buckets{Kind: tsdb.LinearBuckets, Finite: 4 + i, Width: 10}, values...)
+			} else {
+				sample.Value = float64(v)
+			}
+			d.samples = append(d.samples, sample)
 		}
 	}
 	return d
@@ -137,7 +147,10 @@ func TestList_SplitAtBorders(t *testing.T) {
 		split := answer(rt, store, d.request(start, border))
 		for key, p := range answer(rt, store, d.request(border, noon)) {
 			before := split[key]
-			split[key] = tsdb.Points{Times: append(before.Times, p.Times...), Values: append(before.Values, p.Values...)}
+			split[key] = tsdb.Points{
+				Times: append(before.Times, p.Times...), Values: append(before.Values, p.Values...),
+				Distributions: append(before.Distributions, p.Distributions...),
+			}
 		}
 		require.Equal(rt, whole, split)
 	})
@@ -154,7 +167,9 @@ func TestList_AnyArrival(t *testing.T) {
 			case 0:
 				samples = append(samples, s)
 			case 1:
-				s.Value--
+				if s.Distribution == nil {
+					s.Value--
+				}
 				samples = append(samples, s)
 			}
 		}
@@ -189,7 +204,13 @@ func TestList_SecondaryIsOverAnAnswer(t *testing.T) {
 			s := *r.Series
 			again.descriptor.Kind, again.descriptor.ValueType, again.descriptor.Unit = s.Kind, s.ValueType, s.Unit
 			for i, at := range r.Points.Times {
-				again.samples = append(again.samples, tsdb.Sample{Series: &s, Time: at, Value: r.Points.Values[i]})
+				sample := tsdb.Sample{Series: &s, Time: at}
+				if r.Points.Distributions != nil {
+					sample.Distribution = r.Points.Distributions[i]
+				} else {
+					sample.Value = r.Points.Values[i]
+				}
+				again.samples = append(again.samples, sample)
 			}
 		}
 		start := noon.Add(-time.Duration(rapid.IntRange(0, 10_800).Draw(rt, "length")) * time.Second)

@@ -36,6 +36,14 @@
 // never reduced together. The shortest alignment period is one second, not
 // 60: devices report more often than that.
 //
+// # Rollups
+//
+// If the first stage can be answered from a rollup (tsdb/rollup), what is read
+// is the rollup where its windows fit into those of the grid, and the points
+// elsewhere: at the edges, where it was not computed yet, and where something
+// late has come since. The answer is the same; see docs/rollups.md for how
+// exactly. Request.Explain tells what was read.
+//
 // # Bounds
 //
 // A query that would read more series or points than Options allow ends with
@@ -50,6 +58,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"selvedge.dev/tsdb"
 )
@@ -61,6 +70,19 @@ type Options struct {
 	// MaxPoints is how many points may be read; 0 means 50 million, which
 	// take about a second.
 	MaxPoints int
+	// MaxBytes bounds the memory of a query, for the points that it holds in all
+	// of its stages; 0 means 1 GiB.
+	MaxBytes int64
+	// Budget bounds the memory of all queries together; nil does not.
+	Budget *Budget
+	// MaxTime bounds how long the making of a page may take, with the wait for
+	// memory; 0 means 2 minutes. A context may bound it further.
+	MaxTime time.Duration
+	// Rollups are what is kept of the points of the store; nil for nothing.
+	Rollups Rollups
+	// Block is how many points of a series the store reads at least, which
+	// says when a rollup saves reading; 0 means DefaultBlock.
+	Block int
 }
 
 // Engine answers requests from one store.
@@ -73,6 +95,9 @@ type Engine struct {
 func New(store tsdb.Store, opts Options) *Engine {
 	opts.MaxSeries = cmp.Or(opts.MaxSeries, 100_000)
 	opts.MaxPoints = cmp.Or(opts.MaxPoints, 50_000_000)
+	opts.MaxBytes = cmp.Or(opts.MaxBytes, 1<<30)
+	opts.MaxTime = cmp.Or(opts.MaxTime, 2*time.Minute)
+	opts.Block = cmp.Or(opts.Block, DefaultBlock)
 	return &Engine{store: store, opts: opts}
 }
 
@@ -81,6 +106,8 @@ type Page struct {
 	Results []Result
 	// Next is the token of the page after this one, "" after the last.
 	Next string
+	// Trace says how the page was made, if the request asked for it.
+	Trace *Trace
 }
 
 // Result is one series of an answer.
@@ -97,9 +124,10 @@ type Result struct {
 	Period tsdb.Millis
 }
 
-// Newest yields the points as the API returns them: the newest first.
+// Newest yields the points as the API returns them: the newest first. Those of
+// a series of DISTRIBUTION have no number, and it yields none of them.
 func (r Result) Newest(yield func(tsdb.Millis, float64) bool) {
-	for i := r.Points.Len() - 1; i >= 0; i-- {
+	for i := len(r.Points.Values) - 1; i >= 0; i-- {
 		if !yield(r.Points.Times[i], r.Points.Values[i]) {
 			return
 		}
@@ -121,18 +149,47 @@ func (e *Engine) list(ctx context.Context, req Request, size int) (Page, error) 
 		return Page{}, fmt.Errorf("%s: %w", op, err)
 	}
 	p.pageSize = cmp.Or(size, p.pageSize)
-	c := collector{plan: p, groups: make([]map[string]*group, len(p.stages))}
-	err = c.read(ctx, e.store, tsdb.Selection{
-		Project: req.Project, Metric: p.filter.Metric(), Where: p.filter.Conditions(), Keep: p.keep, Interval: p.reads(),
-		MaxSeries: e.opts.MaxSeries, MaxPoints: e.opts.MaxPoints,
-	})
-	if err == nil {
-		err = c.reduce(ctx)
-	}
-	if err != nil {
+	c := collector{plan: p, groups: make([]map[string]*group, len(p.stages)), tracer: newTracer(req.Explain)}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.MaxTime)
+	defer cancel()
+	if c.lease, err = e.lease(ctx); err != nil {
 		return Page{}, fmt.Errorf("%s: %w", op, err)
 	}
-	return c.page(), nil
+	defer c.lease.release()
+	if err := c.answer(ctx, e, req.Project); err != nil {
+		return Page{}, fmt.Errorf("%s: %w", op, err)
+	}
+	page := c.page()
+	c.tracer.stage("page")
+	page.Trace = c.tracer.trace()
+	return page, nil
+}
+
+// answer reads what the plan needs, from a rollup or the points, and takes it
+// through the stages.
+func (c *collector) answer(ctx context.Context, e *Engine, project string) error {
+	sel := tsdb.Selection{
+		Project: project, Metric: c.filter.Metric(), Where: c.filter.Conditions(), Keep: c.keep, Interval: c.reads(),
+		MaxSeries: e.opts.MaxSeries, MaxPoints: e.opts.MaxPoints,
+	}
+	by, why, err := e.choose(ctx, &c.plan, project)
+	c.tracer.stage("plan")
+	switch {
+	case err != nil:
+		return err
+	case by != nil:
+		err = c.assemble(ctx, e, by, sel)
+	default:
+		err = c.read(ctx, e.store, sel)
+		c.tracer.raw(sel.Interval, why)
+		c.tracer.stage("read and align points")
+	}
+	if err != nil {
+		return err
+	}
+	err = c.reduce(ctx)
+	c.tracer.stage("reduce")
+	return err
 }
 
 // collected is a result with the key that orders it.
@@ -165,6 +222,9 @@ type collector struct {
 	groups  []map[string]*group
 	results []collected
 	size    int // of all results together, as pages count
+	tracer  *tracer
+	// lease is the memory of what is held in groups and results.
+	lease *lease
 }
 
 // add takes a visited series through the stages.
@@ -193,11 +253,19 @@ func (c *collector) check(s *tsdb.Series) error {
 // wait for others, or into the answer.
 func (c *collector) feed(i int, r collected) error {
 	if i == len(c.stages) {
+		held := len(c.results)
 		c.keepFrom(r)
+		if len(c.results) > held {
+			if err := c.lease.charge(&c.results[held]); err != nil {
+				return err
+			}
+		}
 		// After a trim it is at most 2*pageSize+1, so sorting is rare; and a
 		// long answer costs the memory of a few pages.
 		if c.size > 4*c.pageSize {
+			before := bytesOf(c.results)
 			c.trim()
+			c.lease.refund(before - bytesOf(c.results))
 		}
 		return nil
 	}
@@ -242,7 +310,7 @@ func (c *collector) gather(i int, r collected) error {
 	}
 	g := c.groups[i][key]
 	g.members = append(g.members, r)
-	return nil
+	return c.lease.charge(&r)
 }
 
 // reduce makes one series of every group, stage by stage.
@@ -265,6 +333,8 @@ func (c *collector) reduce(ctx context.Context) error {
 				points[j] = m.Points
 			}
 			r := collected{Result{Series: out, Points: st.reducer.Reduce(points), Period: g.members[0].Period}, key}
+			c.lease.refund(bytesOf(g.members))
+			g.members = nil
 			if r.Points.Len() == 0 {
 				continue
 			}
@@ -285,14 +355,13 @@ func (c *collector) keepFrom(r collected) {
 		return
 	case order == 0:
 		older, _ := slices.BinarySearch(r.Points.Times, c.cursor.before)
-		r.Points = tsdb.Points{Times: r.Points.Times[:older], Values: r.Points.Values[:older]}
+		r.Points = r.Points.Slice(0, older)
 		if older == 0 {
 			return
 		}
 	}
 	if r.Points.Len() > c.pageSize+1 {
-		short := newest(r.Points, c.pageSize+1)
-		r.Points = tsdb.Points{Times: slices.Clone(short.Times), Values: slices.Clone(short.Values)}
+		r.Points = newest(r.Points, c.pageSize+1).Clone()
 	}
 	c.results = append(c.results, r)
 	c.size += c.sizeOf(r)
@@ -353,5 +422,5 @@ func (c *collector) page() Page {
 // newest is the last n of points, or all of them.
 func newest(points tsdb.Points, n int) tsdb.Points {
 	from := max(0, points.Len()-n)
-	return tsdb.Points{Times: points.Times[from:], Values: points.Values[from:]}
+	return points.Slice(from, points.Len())
 }

@@ -10,6 +10,7 @@ import (
 	"selvedge.dev/tsdb/align"
 	"selvedge.dev/tsdb/query/filter"
 	"selvedge.dev/tsdb/reduce"
+	"selvedge.dev/tsdb/rollup"
 )
 
 // MaxPageSize is the most that a page holds, and what it holds when the
@@ -55,6 +56,8 @@ type Request struct {
 	PageSize int
 	// PageToken is the Next of the page before, "" for the first page.
 	PageToken string
+	// Explain asks for the Trace of the page.
+	Explain bool
 }
 
 // Aggregation says how points are combined.
@@ -119,6 +122,9 @@ func invalid(field string, value any, format string, args ...any) error {
 func newPlan(req Request) (plan, error) {
 	if req.Project == "" {
 		return plan{}, invalid("name", "", "a project is required")
+	}
+	if rollup.Hidden(req.Project) {
+		return plan{}, invalid("name", req.Project, "no project has this id")
 	}
 	var p plan
 	for _, step := range []func(Request) error{p.setFilter, p.setInterval, p.setAggregation, p.setPage} {

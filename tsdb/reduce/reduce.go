@@ -3,7 +3,7 @@
 // Which series are reduced together is the caller's business (tsdb/query).
 //
 // The reducers are those of Google Cloud Monitoring v3 ("the API" here is
-// google/monitoring/v3/common.proto). They are applied to aligned series,
+// google/monitoring/v3/common.proto) and SUMMARY of SPEKTRA Edge. They are applied to aligned series,
 // whose points share times; edges, resets and late data are the aligner's
 // business. A series without a point at a time takes no part there: it counts
 // neither as zero nor as its last value. A time at which no series has a point
@@ -49,6 +49,20 @@ type method interface {
 	value(values []float64) float64
 }
 
+// measurer is a method that makes a number of distributions.
+type measurer interface {
+	// measure is the value at a time, which may be NaN for none, from the
+	// distributions of the series that have a point there.
+	measure(of []*tsdb.Distribution) float64
+}
+
+// merger is a method that makes a distribution of distributions.
+type merger interface {
+	// merge is the distribution at a time from those of the series that have a
+	// point there.
+	merge(of []*tsdb.Distribution) *tsdb.Distribution
+}
+
 // methods are all reducers but REDUCE_NONE, which has nothing to compute.
 var methods = []method{
 	meanReducer{},
@@ -64,6 +78,7 @@ var methods = []method{
 	percentile95Reducer{},
 	percentile50Reducer{},
 	percentile05Reducer{},
+	summaryReducer{},
 }
 
 // Parse returns the reducer of that name; "" means REDUCE_NONE.
@@ -108,19 +123,14 @@ func (r Reducer) Output(in *tsdb.Series) (*tsdb.Series, error) {
 // value is visited once: the values are sorted by time, counting how many
 // there are of each, and then computed with in runs.
 func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
-	times := union(series)
-	ends := make([]int, len(times)) // first how many values a time has, then where its run ends
-	each(times, series, func(slot int, _ float64) { ends[slot]++ })
-	total := 0
-	for slot, n := range ends {
-		ends[slot] = total
-		total += n
+	if len(series) > 0 && series[0].Distributions != nil {
+		return r.reduceDistributions(series)
 	}
-	runs := make([]float64, total)
-	each(times, series, func(slot int, v float64) {
-		runs[ends[slot]] = v
-		ends[slot]++
-	})
+	times := union(series)
+	runs, ends := runsOf(times, series, func(p tsdb.Points) []float64 { return p.Values })
+	if (r.method == summaryReducer{}) {
+		return summaries(times, runs, ends)
+	}
 	out := tsdb.Points{Times: times[:0], Values: make([]float64, 0, len(times))}
 	start := 0
 	for slot, end := range ends {
@@ -132,17 +142,58 @@ func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
 	return out
 }
 
-// each calls f with every value and the index of its time in times, series by
-// series. Aligned series mostly have the next time next.
-func each(times []tsdb.Millis, series []tsdb.Points, f func(slot int, v float64)) {
+// runsOf are the values of a column, sorted by time, and where the run of each
+// time ends.
+func runsOf[V any](times []tsdb.Millis, series []tsdb.Points, column func(tsdb.Points) []V) (runs []V, ends []int) {
+	ends = make([]int, len(times)) // first how many values a time has, then where its run ends
+	each(times, series, column, func(slot int, _ V) { ends[slot]++ })
+	total := 0
+	for slot, n := range ends {
+		ends[slot] = total
+		total += n
+	}
+	runs = make([]V, total)
+	each(times, series, column, func(slot int, v V) {
+		runs[ends[slot]] = v
+		ends[slot]++
+	})
+	return runs, ends
+}
+
+// reduceDistributions is Reduce for series of distributions.
+func (r Reducer) reduceDistributions(series []tsdb.Points) tsdb.Points {
+	times := union(series)
+	runs, ends := runsOf(times, series, func(p tsdb.Points) []*tsdb.Distribution { return p.Distributions })
+	var out tsdb.Points
+	start := 0
+	for slot, end := range ends {
+		run := runs[start:end]
+		start = end
+		switch m := r.method.(type) {
+		case merger:
+			out.Times, out.Distributions = append(out.Times, times[slot]), append(out.Distributions, m.merge(run))
+		case measurer:
+			if v := m.measure(run); !math.IsNaN(v) {
+				out.Times, out.Values = append(out.Times, times[slot]), append(out.Values, v)
+			}
+		default:
+			panic("BUG: " + r.String() + " is not for distributions")
+		}
+	}
+	return out
+}
+
+// each calls f with every value of a column and the index of its time in times,
+// series by series. Aligned series mostly have the next time next.
+func each[V any](times []tsdb.Millis, series []tsdb.Points, column func(tsdb.Points) []V, f func(slot int, v V)) {
 	for _, points := range series {
-		slot := 0
+		slot, values := 0, column(points)
 		for i, t := range points.Times {
 			if times[slot] != t {
 				skip, _ := slices.BinarySearch(times[slot:], t)
 				slot += skip
 			}
-			f(slot, points.Values[i])
+			f(slot, values[i])
 			slot++
 		}
 	}

@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 		require.Equal(t, rule.Name, reducer.String())
 		require.Equal(t, rule.Name == "REDUCE_NONE", reducer.None())
 		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
-			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
+			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double, tsdb.Distributed} {
 				in := &tsdb.Series{Metric: "m", Kind: kind, ValueType: valueType, Unit: "By"}
 				out, err := reducer.Output(in)
 				if !rule.Accepts(kind, valueType) {

@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"encoding/json"
 	"strconv"
 	"time"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 )
 
 // The JSON of a google.monitoring.v3.CreateTimeSeriesRequest, as far as
@@ -42,6 +44,8 @@ type (
 		Bool   *bool    `json:"boolValue,omitempty"`
 		Int64  *string  `json:"int64Value,omitempty"`
 		Double *float64 `json:"doubleValue,omitempty"`
+		// Distribution is a google.api.Distribution.
+		Distribution json.RawMessage `json:"distributionValue,omitempty"`
 	}
 )
 
@@ -61,15 +65,18 @@ func encode(project string, samples []tsdb.Sample) request {
 		}
 		ts := &req.TimeSeries[len(req.TimeSeries)-1]
 		ts.Points = append(ts.Points, point{
-			Interval: interval{time.UnixMilli(int64(s.Time)).UTC()}, Value: valueOf(last.ValueType, s.Value),
+			Interval: interval{time.UnixMilli(int64(s.Time)).UTC()}, Value: valueOf(last.ValueType, s),
 		})
 	}
 	return req
 }
 
-// valueOf is v as a value of the type t; "" is a number.
-func valueOf(t tsdb.ValueType, v float64) value {
+// valueOf is the value of a sample as one of the type t; "" is a number.
+func valueOf(t tsdb.ValueType, s tsdb.Sample) value {
+	v := s.Value
 	switch t {
+	case tsdb.Distributed:
+		return value{Distribution: distribution.AppendJSON(nil, s.Distribution)}
 	case tsdb.Bool:
 		b := v != 0
 		return value{Bool: &b}

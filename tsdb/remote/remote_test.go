@@ -13,6 +13,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/ingest"
 	"selvedge.dev/tsdb/memory"
 	"selvedge.dev/tsdb/remote"
@@ -72,12 +73,21 @@ func TestAppend_ArrivesAsItWas(t *testing.T) {
 		{Series: &tsdb.Series{Project: "p", Metric: "m/bool", Resource: "device", ResourceLabels: device, Kind: tsdb.Gauge, ValueType: tsdb.Bool}, Time: now - 1001, Value: 1},
 	}
 	samples[1].Series.MetricLabels[0].Value = `é"<`
+	latency := &tsdb.Series{Project: "p", Metric: "m/latency", Resource: "device", ResourceLabels: device, Kind: tsdb.Delta, ValueType: tsdb.Distributed, Unit: "s"}
+	for i, b := range []tsdb.Buckets{
+		{},
+		{Kind: tsdb.LinearBuckets, Finite: 3, Width: 0.5, Offset: -1},
+		{Kind: tsdb.ExponentialBuckets, Finite: 3, Growth: 1.5, Scale: 0.1},
+		{Kind: tsdb.ExplicitBuckets, Bounds: []float64{-1, 1e-9, 1e30}},
+	} {
+		samples = append(samples, tsdb.Sample{Series: latency, Time: now - 5 + tsdb.Millis(i), Distribution: distribution.Of(b, -0.25, 0, 1.0/3)})
+	}
 	more := samples[2]
 	more.Time, more.Value = now, 0
 	samples = append(samples, more)
 	require.NoError(t, remote.New(p.URL+"/", "key").Append(t.Context(), samples))
 	require.Equal(t, samples, p.received)
-	require.Same(t, p.received[2].Series, p.received[3].Series)
+	require.Same(t, p.received[3].Series, p.received[4].Series)
 }
 
 func TestAppend_InSeveralRequests(t *testing.T) {

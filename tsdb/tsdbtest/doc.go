@@ -35,6 +35,17 @@
 //	5+2x3   5 7 9 11, and 5-2x3 likewise
 //	_x3     no sample, three times
 //
+// A distribution is written by its values, from which count, mean, deviation,
+// range and the counts of the buckets follow:
+//
+//	[1,2,2]                 without a histogram
+//	lin:4:10:0[5,15]        four linear buckets, 10 wide, from 0 on
+//	exp:4:2:1[3]            four exponential buckets, growing by 2 from 1 on
+//	at:0:10:20[5,15]        explicit bounds
+//	dyn:100[5,15]           dynamic buckets with a compression of 100
+//	at:0:10:20[5,15]!       its range is not known
+//	at:0:10:20[5,15]x3      and three times more
+//
 // All times are durations since a fixed instant. A SERIES is a metric type,
 // then metric labels in braces; the labels whose names begin with "resource."
 // are resource labels. The resource type is always device.

@@ -15,6 +15,10 @@ import (
 // the same directory again, and merges with what comes then.
 func RunDurable(t *testing.T, open func(t *testing.T, dir string) tsdb.Store) {
 	t.Helper()
+	t.Run("DistributionsReopen", func(t *testing.T) {
+		t.Parallel()
+		testDistributionsDurable(t, open)
+	})
 	t.Run("Reopen", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
@@ -41,6 +45,10 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) tsdb.Store) {
 // unit from the descriptors that the store was opened with.
 func RunDescribed(t *testing.T, open func(t *testing.T, dir string, ds tsdb.Descriptors) tsdb.Store) {
 	t.Helper()
+	t.Run("DistributionDescribed", func(t *testing.T) {
+		t.Parallel()
+		testDistributionDescribed(t, open)
+	})
 	t.Run("Described", func(t *testing.T) {
 		t.Parallel()
 		ds := &memory.Descriptors{}

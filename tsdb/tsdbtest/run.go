@@ -97,6 +97,9 @@ func (r runner) run(steps []step, add func([]tsdb.Sample)) {
 		for i := range samples {
 			s := *samples[i].Series
 			s.Project = r.project
+			if samples[i].Distribution != nil {
+				s.ValueType = tsdb.Distributed
+			}
 			samples[i].Series = &s
 			d := st.load.as
 			d.Project, d.Type = r.project, s.Metric
@@ -124,7 +127,9 @@ func (r runner) rearrange(samples []tsdb.Sample, choose func(n int) int) {
 		case 0:
 			order = append(order, sample)
 		case 1:
-			sample.Value--
+			if sample.Distribution == nil {
+				sample.Value--
+			}
 			order = append(order, sample)
 		}
 	}
@@ -165,7 +170,7 @@ func (r runner) ask(line int, q *question) {
 		if _, ok := q.want[name]; !ok {
 			name = strings.TrimPrefix(name, result.Series.Metric)
 		}
-		got[name] = columns{result.Points.Times, result.Points.Values}
+		got[name] = columns{result.Points.Times, result.Points.Values, result.Points.Distributions}
 		is := strings.TrimSpace(fmt.Sprintf("%s %s %s", result.Series.Kind, result.Series.ValueType, result.Series.Unit))
 		if q.is != "" {
 			require.Equal(r.t, strings.ToUpper(q.is), strings.ToUpper(is), "line %d: %s", line, name)
@@ -182,6 +187,10 @@ func describe(series map[string]columns) []string {
 	for name, c := range series {
 		for i, at := range c.times {
 			offset := time.Duration(at-base) * time.Millisecond
+			if c.distributions != nil {
+				lines = append(lines, fmt.Sprintf("%s %s@%s", name, textOf(c.distributions[i]), offset))
+				continue
+			}
 			lines = append(lines, fmt.Sprintf("%s %.11g@%s", name, c.values[i], offset))
 		}
 	}

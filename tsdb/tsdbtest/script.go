@@ -43,6 +43,8 @@ type question struct {
 type columns struct {
 	times  []tsdb.Millis
 	values []float64
+	// distributions are the values when they are distributions.
+	distributions []*tsdb.Distribution
 }
 
 // aggregateForm is the form of one aggregation: its reducer, what it groups by,
@@ -216,6 +218,17 @@ func nameOf(s *tsdb.Series) string {
 func (l *load) add(s *tsdb.Series, values []string) error {
 	at := l.start
 	for _, text := range values {
+		if strings.Contains(text, "[") {
+			d, times, err := parseRepeated(text)
+			if err != nil {
+				return err
+			}
+			for range times {
+				l.samples = append(l.samples, tsdb.Sample{Series: s, Time: at, Distribution: d})
+				at += l.every
+			}
+			continue
+		}
 		m := valueForm.FindStringSubmatch(text)
 		if m == nil {
 			return fmt.Errorf("no value: %q", text)
@@ -265,15 +278,24 @@ func parseWanted(points []string) (columns, error) {
 		if m == nil {
 			return c, fmt.Errorf("no VALUE@TIME: %q", text)
 		}
-		v, by := 0.0, 1.0
-		if err := parseNumbers(m[1:3], &v, &by); err != nil {
-			return c, err
-		}
 		at, err := millis(m[3])
 		if err != nil {
 			return c, err
 		}
-		c.times, c.values = append(c.times, base+at), append(c.values, v/by)
+		c.times = append(c.times, base+at)
+		if strings.Contains(m[1], "[") {
+			d, err := parseDistribution(m[1])
+			if err != nil {
+				return c, err
+			}
+			c.distributions = append(c.distributions, d)
+			continue
+		}
+		v, by := 0.0, 1.0
+		if err := parseNumbers(m[1:3], &v, &by); err != nil {
+			return c, err
+		}
+		c.values = append(c.values, v/by)
 	}
 	return c, nil
 }

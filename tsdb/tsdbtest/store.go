@@ -55,6 +55,12 @@ func RunStore(t *testing.T, open func(t *testing.T, dir string) tsdb.Store) {
 		{"Undescribed", testUndescribed},
 		{"Concurrent", testConcurrent},
 		{"Metamorphic", testMetamorphic},
+		{"Distributions", testDistributions},
+		{"DistributionRepeated", testDistributionRepeated},
+		{"DistributionsRefused", testDistributionsRefused},
+		{"ManyDistributions", testManyDistributions},
+		{"DistributionBounds", testDistributionBounds},
+		{"DistributionsMetamorphic", testDistributionsMetamorphic},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -83,12 +89,13 @@ func (s *storeUnderTest) read(t *testing.T, sel tsdb.Selection) map[string]visit
 	err := s.Select(t.Context(), sel, func(series *tsdb.Series, points tsdb.Points) error {
 		key := series.Key()
 		require.NotContains(t, got, key, "visited twice")
-		require.Len(t, points.Values, len(points.Times))
+		require.Len(t, points.Times, len(points.Values)+len(points.Distributions))
 		require.NotEmpty(t, points.Times, "visited without points")
 		for i := range points.Times[1:] {
 			require.Less(t, points.Times[i], points.Times[i+1], "times do not ascend")
 		}
-		got[key] = visited{series, slices.Clone(points.Times), slices.Clone(points.Values)}
+		c := points.Clone()
+		got[key] = visited{series, c.Times, c.Values, c.Distributions}
 		return nil
 	})
 	require.NoError(t, err)
@@ -100,6 +107,8 @@ type visited struct {
 	series *tsdb.Series
 	times  []tsdb.Millis
 	values []float64
+	// distributions are the values of a series of them.
+	distributions []*tsdb.Distribution
 }
 
 // gauge is a series of a device, "p" being the project.

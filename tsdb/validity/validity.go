@@ -6,17 +6,21 @@
 //
 // The rows are those of Google Cloud Monitoring v3 ("the API"): the comments
 // of Aggregation.Aligner and Aggregation.Reducer in
-// google/monitoring/v3/common.proto, as far as scalar values go. They say which
-// kinds and value types are valid and which value type results. Where they are
-// silent, this table says:
+// google/monitoring/v3/common.proto. They say which kinds and value types are
+// valid and which value type results. The two rows SUMMARY are SPEKTRA Edge's.
+// Where they are silent, this table says:
 //
 //   - The kind of a result. It is GAUGE for what is no longer a change of the
 //     metric over the window: the least or mean change, a count, a spread. A
-//     reducer that picks or adds up values of one time keeps the kind.
+//     reducer that picks or adds up values of one time keeps the kind. A number
+//     that describes the values of distributions is GAUGE.
 //   - The unit of a result. It is the metric's, but "1" for counts and
 //     fractions, "%" for ALIGN_PERCENT_CHANGE, and the metric's per second for
 //     ALIGN_RATE.
-//   - ALIGN_DELTA names no value types; it needs numeric ones.
+//   - ALIGN_DELTA names no value types; it needs numeric ones or distributions.
+//
+// REDUCE_COUNT counts data points, so a distribution is one. ALIGN_COUNT, _MEAN
+// and _STDDEV are not for distributions: the API names numeric values only.
 //
 // One row is wider than the API's: ALIGN_PERCENTILE_* are said to be valid for
 // distributions; here they also take numeric values, whose distribution is
@@ -48,7 +52,8 @@ type Rule struct {
 	// Kinds and Types are accepted in every combination.
 	Kinds []tsdb.MetricKind
 	Types []tsdb.ValueType
-	// Kind and Type are those of the result, "" for those of the series.
+	// Kind and Type are those of the result, "" for those of the series; a
+	// number that is made of distributions is GAUGE whatever Kind says.
 	Kind tsdb.MetricKind
 	Type tsdb.ValueType
 	// Unit is that of the result, with unitOfMetric standing for the series'.
@@ -91,6 +96,9 @@ func (r Rule) Output(in *tsdb.Series) *tsdb.Series {
 	}
 	if r.Type != "" {
 		out.ValueType = r.Type
+	}
+	if in.ValueType == tsdb.Distributed && out.ValueType != tsdb.Distributed {
+		out.Kind = tsdb.Gauge
 	}
 	switch unit, known := strings.CutPrefix(r.Unit, unitOfMetric); {
 	case !known:

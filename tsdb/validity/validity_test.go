@@ -21,7 +21,7 @@ func TestCheck_WholeProduct(t *testing.T) {
 		seen[name] = true
 		var got []string
 		for _, kind := range []tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative} {
-			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double} {
+			for _, valueType := range []tsdb.ValueType{tsdb.Bool, tsdb.Int64, tsdb.Double, tsdb.Distributed} {
 				in := &tsdb.Series{Metric: "com.example/m", Kind: kind, ValueType: valueType, Unit: "By"}
 				out, err := validity.Check(op, name, "a.b", in)
 				if err == nil {
@@ -40,78 +40,97 @@ func TestCheck_WholeProduct(t *testing.T) {
 		}
 		require.Equal(t, strings.Fields(want), got, name)
 	}
-	// Columns: BOOL, INT64, DOUBLE; rows: GAUGE, DELTA, CUMULATIVE.
+	// Columns: BOOL, INT64, DOUBLE, DISTRIBUTION; rows: GAUGE, DELTA, CUMULATIVE.
 	same := `
-		GAUGE/BOOL/By       GAUGE/INT64/By       GAUGE/DOUBLE/By
-		DELTA/BOOL/By       DELTA/INT64/By       DELTA/DOUBLE/By
-		CUMULATIVE/BOOL/By  CUMULATIVE/INT64/By  CUMULATIVE/DOUBLE/By`
-	count := `
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
-		-              -              -`
+		GAUGE/BOOL/By       GAUGE/INT64/By       GAUGE/DOUBLE/By       GAUGE/DISTRIBUTION/By
+		DELTA/BOOL/By       DELTA/INT64/By       DELTA/DOUBLE/By       DELTA/DISTRIBUTION/By
+		CUMULATIVE/BOOL/By  CUMULATIVE/INT64/By  CUMULATIVE/DOUBLE/By  CUMULATIVE/DISTRIBUTION/By`
 	number := `
-		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-		-  -                -`
+		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By  -
+		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By  -
+		-  -                -                -`
+	described := `
+		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
+		-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
+		-  -                -                -`
+	summary := `
+		-  GAUGE/DISTRIBUTION/By  GAUGE/DISTRIBUTION/By  GAUGE/DISTRIBUTION/By
+		-  GAUGE/DISTRIBUTION/By  GAUGE/DISTRIBUTION/By  GAUGE/DISTRIBUTION/By
+		-  -                      -                      -`
 	f(validity.Aligner, "ALIGN_NONE", same)
 	f(validity.Aligner, "ALIGN_DELTA", `
-		-  -                -
-		-  DELTA/INT64/By   DELTA/DOUBLE/By
-		-  DELTA/INT64/By   DELTA/DOUBLE/By`)
+		-  -                -                -
+		-  DELTA/INT64/By   DELTA/DOUBLE/By  DELTA/DISTRIBUTION/By
+		-  DELTA/INT64/By   DELTA/DOUBLE/By  DELTA/DISTRIBUTION/By`)
 	f(validity.Aligner, "ALIGN_RATE", `
-		-  -                  -
-		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s
-		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s`)
+		-  -                  -                  -
+		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s  -
+		-  GAUGE/DOUBLE/By/s  GAUGE/DOUBLE/By/s  -`)
 	f(validity.Aligner, "ALIGN_INTERPOLATE", `
-		-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-		-  -               -
-		-  -               -`)
+		-  GAUGE/INT64/By  GAUGE/DOUBLE/By  -
+		-  -               -                -
+		-  -               -                -`)
 	f(validity.Aligner, "ALIGN_NEXT_OLDER", `
-		GAUGE/BOOL/By  GAUGE/INT64/By  GAUGE/DOUBLE/By
-		-              -               -
-		-              -               -`)
+		GAUGE/BOOL/By  GAUGE/INT64/By  GAUGE/DOUBLE/By  GAUGE/DISTRIBUTION/By
+		-              -               -                -
+		-              -               -                -`)
 	for _, name := range []string{"ALIGN_MIN", "ALIGN_MAX"} {
 		f(validity.Aligner, name, `
-			-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-			-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-			-  -               -`)
+			-  GAUGE/INT64/By  GAUGE/DOUBLE/By  -
+			-  GAUGE/INT64/By  GAUGE/DOUBLE/By  -
+			-  -               -                -`)
 	}
-	f(validity.Aligner, "ALIGN_COUNT", count)
+	f(validity.Aligner, "ALIGN_COUNT", `
+		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1  -
+		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1  -
+		-              -              -              -`)
 	f(validity.Aligner, "ALIGN_SUM", `
-		-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-		-  DELTA/INT64/By  DELTA/DOUBLE/By
-		-  -               -`)
-	for _, name := range []string{"MEAN", "STDDEV", "PERCENTILE_99", "PERCENTILE_95", "PERCENTILE_50", "PERCENTILE_05"} {
+		-  GAUGE/INT64/By  GAUGE/DOUBLE/By  GAUGE/DISTRIBUTION/By
+		-  DELTA/INT64/By  DELTA/DOUBLE/By  DELTA/DISTRIBUTION/By
+		-  -               -                -`)
+	for _, name := range []string{"MEAN", "STDDEV"} {
 		f(validity.Aligner, "ALIGN_"+name, number)
 	}
-	for _, name := range []string{"ALIGN_COUNT_TRUE", "ALIGN_COUNT_FALSE"} {
-		f(validity.Aligner, name, "GAUGE/INT64/1 - -  - - -  - - -")
+	for _, name := range []string{"PERCENTILE_99", "PERCENTILE_95", "PERCENTILE_50", "PERCENTILE_05"} {
+		f(validity.Aligner, "ALIGN_"+name, described)
 	}
-	f(validity.Aligner, "ALIGN_FRACTION_TRUE", "GAUGE/DOUBLE/1 - -  - - -  - - -")
+	for _, name := range []string{"ALIGN_COUNT_TRUE", "ALIGN_COUNT_FALSE"} {
+		f(validity.Aligner, name, "GAUGE/INT64/1 - - -  - - - -  - - - -")
+	}
+	f(validity.Aligner, "ALIGN_FRACTION_TRUE", "GAUGE/DOUBLE/1 - - -  - - - -  - - - -")
 	f(validity.Aligner, "ALIGN_PERCENT_CHANGE", `
-		-  GAUGE/DOUBLE/%  GAUGE/DOUBLE/%
-		-  GAUGE/DOUBLE/%  GAUGE/DOUBLE/%
-		-  -               -`)
+		-  GAUGE/DOUBLE/%  GAUGE/DOUBLE/%  -
+		-  GAUGE/DOUBLE/%  GAUGE/DOUBLE/%  -
+		-  -               -               -`)
+	f(validity.Aligner, "ALIGN_SUMMARY", summary)
 
 	f(validity.Reducer, "REDUCE_NONE", same)
-	for _, name := range []string{"REDUCE_MIN", "REDUCE_MAX", "REDUCE_SUM"} {
+	for _, name := range []string{"REDUCE_MIN", "REDUCE_MAX"} {
 		f(validity.Reducer, name, `
-			-  GAUGE/INT64/By  GAUGE/DOUBLE/By
-			-  DELTA/INT64/By  DELTA/DOUBLE/By
-			-  -               -`)
+			-  GAUGE/INT64/By  GAUGE/DOUBLE/By  -
+			-  DELTA/INT64/By  DELTA/DOUBLE/By  -
+			-  -               -                -`)
 	}
+	f(validity.Reducer, "REDUCE_SUM", `
+		-  GAUGE/INT64/By  GAUGE/DOUBLE/By  GAUGE/DISTRIBUTION/By
+		-  DELTA/INT64/By  DELTA/DOUBLE/By  DELTA/DISTRIBUTION/By
+		-  -               -                -`)
 	for _, name := range []string{"MEAN", "PERCENTILE_99", "PERCENTILE_95", "PERCENTILE_50", "PERCENTILE_05"} {
 		f(validity.Reducer, "REDUCE_"+name, `
-			-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
-			-  DELTA/DOUBLE/By  DELTA/DOUBLE/By
-			-  -                -`)
+			-  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By  GAUGE/DOUBLE/By
+			-  DELTA/DOUBLE/By  DELTA/DOUBLE/By  GAUGE/DOUBLE/By
+			-  -                -                -`)
 	}
-	f(validity.Reducer, "REDUCE_STDDEV", number)
-	f(validity.Reducer, "REDUCE_COUNT", count)
+	f(validity.Reducer, "REDUCE_STDDEV", described)
+	f(validity.Reducer, "REDUCE_COUNT", `
+		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
+		GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1  GAUGE/INT64/1
+		-              -              -              -`)
 	for _, name := range []string{"REDUCE_COUNT_TRUE", "REDUCE_COUNT_FALSE"} {
-		f(validity.Reducer, name, "GAUGE/INT64/1 - -  GAUGE/INT64/1 - -  - - -")
+		f(validity.Reducer, name, "GAUGE/INT64/1 - - -  GAUGE/INT64/1 - - -  - - - -")
 	}
-	f(validity.Reducer, "REDUCE_FRACTION_TRUE", "GAUGE/DOUBLE/1 - -  GAUGE/DOUBLE/1 - -  - - -")
+	f(validity.Reducer, "REDUCE_FRACTION_TRUE", "GAUGE/DOUBLE/1 - - -  GAUGE/DOUBLE/1 - - -  - - - -")
+	f(validity.Reducer, "REDUCE_SUMMARY", summary)
 
 	for _, op := range []validity.Operation{validity.Aligner, validity.Reducer} {
 		for _, rule := range validity.Rules(op) {
@@ -131,7 +150,7 @@ func TestRules_API(t *testing.T) {
 			_, ok := validity.Of(op, name)
 			require.True(t, ok, name)
 		}
-		require.Len(t, validity.Rules(op), len(names))
+		require.Len(t, validity.Rules(op), len(names)+1, "and SUMMARY, which is SPEKTRA Edge's")
 	}
 }
 

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,21 @@ func (s *Store) Check(sample tsdb.Sample) string {
 	if !nameable(sample.Series) {
 		return InvalidSeries
 	}
-	return verdict(sample, s.options.kept(time.Now(), 0))
+	return cmp.Or(s.options.check(sample), partsVerdict(&sample, maxLayout))
+}
+
+// check is Check for a sample of a series that can be kept.
+func (o *Options) check(sample tsdb.Sample) string {
+	now := time.Now()
+	kept := o.kept(now, 0)
+	if reason := verdict(sample, kept); reason != "" {
+		return reason
+	}
+	start, reason := o.admit(now, sample.Series, kept.Start)
+	if reason == "" && sample.Time < start {
+		return TooOld
+	}
+	return reason
 }
 
 // kept are the times that are kept at the instant now, widened by slack.
@@ -95,8 +110,13 @@ func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
 	if s.engine.IsReadOnly() {
 		return &fault.Error{Op: op, Kind: fault.Exhausted, Reason: ReadOnly, Err: errors.New("the disk is nearly full")}
 	}
-	if err := s.options.checkAll(op, samples, nameable); err != nil {
+	parts, err := s.options.checkAll(op, samples, nameable, maxLayout)
+	if err != nil {
 		return err
+	}
+	add := s.add
+	if parts {
+		add = s.addParts
 	}
 	var b *batch
 	select {
@@ -105,35 +125,48 @@ func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
 		return fmt.Errorf("%s: %w", op, ctx.Err())
 	}
 	defer func() { s.batches <- b }()
+	var m months
 	for len(samples) > 0 {
-		n := min(len(samples), batchRows)
-		s.add(b, samples[:n])
+		n := m.whole(samples[:min(len(samples), batchRows)])
+		add(b, samples[:n])
 		samples = samples[n:]
 	}
 	return nil
 }
 
-// checkAll finds the first sample that is to be refused; nameable says which
-// identities can be kept.
-func (o *Options) checkAll(op string, samples []tsdb.Sample, nameable func(*tsdb.Series) bool) error {
-	kept := o.kept(time.Now(), appendSlack)
-	var last *tsdb.Series
+// checkAll finds the first sample that is to be refused, and says whether some
+// are distributions; nameable says which identities can be kept, layout bounds
+// the layouts of distributions.
+func (o *Options) checkAll(op string, samples []tsdb.Sample, nameable func(*tsdb.Series) bool, layout int) (parts bool, err error) {
+	now := time.Now()
+	kept := o.kept(now, appendSlack)
+	start := kept.Start
+	var last, admitted *tsdb.Series
 	for i := range samples {
-		series, reason := samples[i].Series, ""
+		series, reason := samples[i].Series, verdict(samples[i], kept)
 		if series != last && !nameable(series) {
 			reason = InvalidSeries
-		} else {
-			reason = verdict(samples[i], kept)
+		}
+		if reason == "" && series != admitted {
+			admitted = series
+			parts = parts || series.ValueType == tsdb.Distributed
+			start, reason = o.admit(now.Add(-appendSlack), series, kept.Start)
+		}
+		if reason == "" && samples[i].Time < start {
+			reason = TooOld
 		}
 		if reason != "" {
-			return &fault.Error{
+			return false, &fault.Error{
 				Op: op, Name: series.Metric, Kind: fault.Invalid, Reason: reason,
 				Err: fmt.Errorf("sample %d of %d, time %d, value %g", i+1, len(samples), samples[i].Time, samples[i].Value),
 			}
 		}
 		last = series
 	}
-	return nil
+	if parts {
+		err = checkParts(op, samples, layout)
+	}
+	return parts, err
 }
 
 // add gives samples, at most batchRows, to the engine.

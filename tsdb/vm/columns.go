@@ -27,6 +27,24 @@ type columns struct {
 	scratchValues []float64
 }
 
+// keptPoints bounds the columns that are kept for the next query: 4 MB.
+const keptPoints = 1 << 18
+
+// columns are empty columns, used ones if there are any.
+func (s *Store) columns() *columns {
+	if c, ok := s.unused.Get().(*columns); ok {
+		return c
+	}
+	return &columns{}
+}
+
+// reuse gives columns back that no query needs any more.
+func (s *Store) reuse(c *columns) {
+	if cap(c.times) <= keptPoints {
+		s.unused.Put(c)
+	}
+}
+
 // reset makes c empty for another series.
 func (c *columns) reset() { c.times, c.values = c.times[:0], c.values[:0] }
 

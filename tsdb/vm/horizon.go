@@ -83,7 +83,7 @@ func (s *Store) reveal() (uint64, time.Duration) {
 
 // Sync implements tsdb.Store. Concurrent calls share the work, and when
 // nothing was added there is none; otherwise it takes a few fsyncs for each
-// month that has data, during which Append waits. It is meant to be called
+// month that has data, during the last of which Append waits. It is meant to be called
 // every few seconds, not after each batch.
 func (s *Store) Sync(ctx context.Context) error {
 	const op = "tsdb/vm.Sync"
@@ -106,7 +106,13 @@ func (s *Store) Sync(ctx context.Context) error {
 // merge or flush is working on, and what those make of them may be in memory
 // again. While nothing is added their number only falls, so snapshots are made
 // until no part is in memory; nearly always that is one.
+//
+// A first snapshot is made while rows are added: under load it is what takes
+// long, and what it leaves for the time when none may be added is little.
 func (s *Store) persist() (uint64, time.Duration) {
+	if s.partsInMemory() {
+		s.dropSnapshot(s.engine.MustCreateSnapshot())
+	}
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	// This waits for the buffers that the engine's timers have taken.
@@ -114,12 +120,17 @@ func (s *Store) persist() (uint64, time.Duration) {
 	for {
 		name := s.engine.MustCreateSnapshot()
 		inMemory := s.partsInMemory()
-		if err := s.engine.DeleteSnapshot(name); err != nil {
-			panic("BUG: a snapshot's own name is not valid: " + err.Error())
-		}
+		s.dropSnapshot(name)
 		if !inMemory {
 			return s.added.Load(), 0
 		}
+	}
+}
+
+// dropSnapshot removes a snapshot that was made for its effect.
+func (s *Store) dropSnapshot(name string) {
+	if err := s.engine.DeleteSnapshot(name); err != nil {
+		panic("BUG: a snapshot's own name is not valid: " + err.Error())
 	}
 }
 

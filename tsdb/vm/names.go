@@ -18,6 +18,7 @@ import (
 //	resource          the monitored-resource type
 //	resource_NAME     resource label NAME
 //	metric_NAME       metric label NAME
+//	part              what of a distribution it is; see parts.go
 //
 // so PromQL over the same data reads
 // {__name__="com.example.climate/temperature", project="p", resource_device_id="d1"}.
@@ -110,7 +111,9 @@ func labelValue(stored []byte) string {
 }
 
 // parseName is the inverse of appendName, from the engine's canonical form,
-// in which labels are sorted by key. mn is scratch space.
+// in which labels are sorted by key. mn is scratch space. A part of
+// distributions is the series of DISTRIBUTION that it is a part of, any other
+// has no value type yet.
 func parseName(mn *storage.MetricName, name []byte) (*tsdb.Series, error) {
 	if err := mn.Unmarshal(name); err != nil {
 		return nil, fmt.Errorf("parse series name %q: %w", name, err)
@@ -123,6 +126,8 @@ func parseName(mn *storage.MetricName, name []byte) (*tsdb.Series, error) {
 			s.Project = value
 		case key == resourceLabel:
 			s.Resource = value
+		case key == partLabel:
+			s.ValueType = tsdb.Distributed
 		case strings.HasPrefix(key, resourcePrefix):
 			s.ResourceLabels = append(s.ResourceLabels, tsdb.Label{Name: key[len(resourcePrefix):], Value: value})
 		case strings.HasPrefix(key, metricPrefix):

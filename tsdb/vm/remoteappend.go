@@ -1,10 +1,10 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/encoding"
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/prompb"
@@ -28,7 +28,11 @@ const (
 
 // remoteNameable reports whether a server keeps s under its identity.
 func remoteNameable(s *tsdb.Series) bool {
-	if !nameable(s) || len(s.ResourceLabels)+len(s.MetricLabels)+3 > remoteLabels {
+	own := 3
+	if s.ValueType == tsdb.Distributed {
+		own++ // the label of parts
+	}
+	if !nameable(s) || len(s.ResourceLabels)+len(s.MetricLabels)+own > remoteLabels {
 		return false
 	}
 	for _, text := range [...]string{s.Project, s.Metric, s.Resource} {
@@ -51,7 +55,7 @@ func (r *Remote) Check(sample tsdb.Sample) string {
 	if !remoteNameable(sample.Series) {
 		return InvalidSeries
 	}
-	return verdict(sample, r.options.kept(time.Now(), 0))
+	return cmp.Or(r.options.check(sample), partsVerdict(&sample, remoteValueBytes))
 }
 
 // Append implements tsdb.Store. A batch with a sample that Check refuses is
@@ -63,12 +67,18 @@ func (r *Remote) Append(ctx context.Context, samples []tsdb.Sample) error {
 		return err
 	}
 	defer r.users.Done()
-	if err := r.options.checkAll(op, samples, remoteNameable); err != nil {
+	parts, err := r.options.checkAll(op, samples, remoteNameable, remoteValueBytes)
+	if err != nil {
 		return err
 	}
+	var m months
 	for len(samples) > 0 {
-		n := min(len(samples), remoteRows)
-		if err := r.send(ctx, samples[:n]); err != nil {
+		n := m.whole(samples[:min(len(samples), remoteRows)])
+		request := requestOf
+		if parts {
+			n, request = partsWithin(samples[:n], remoteRows), requestOfParts
+		}
+		if err := r.send(ctx, request(samples[:n])); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		samples = samples[n:]
@@ -76,9 +86,8 @@ func (r *Remote) Append(ctx context.Context, samples []tsdb.Sample) error {
 	return nil
 }
 
-// send sends samples in one request. A batch counts as added also when the
-// request failed, since the server may have it.
-func (r *Remote) send(ctx context.Context, samples []tsdb.Sample) error {
+// requestOf is the request that writes samples.
+func requestOf(samples []tsdb.Sample) prompb.WriteRequest {
 	request := prompb.WriteRequest{}
 	var last *tsdb.Series
 	points := make([]prompb.Sample, 0, len(samples))
@@ -91,6 +100,12 @@ func (r *Remote) send(ctx context.Context, samples []tsdb.Sample) error {
 		ts := &request.Timeseries[len(request.Timeseries)-1]
 		ts.Samples = ts.Samples[:len(ts.Samples)+1]
 	}
+	return request
+}
+
+// send sends a request. A batch counts as added also when it failed, since the
+// server may have it.
+func (r *Remote) send(ctx context.Context, request prompb.WriteRequest) error {
 	body := encoding.CompressZSTDLevel(nil, request.MarshalProtobuf(nil), 1)
 	r.adding.RLock()
 	defer r.adding.RUnlock()

@@ -157,7 +157,7 @@ func (r *Remote) aligned(ctx context.Context, sel *tsdb.Selection, a tsdb.Alignm
 		if x == nil {
 			continue
 		}
-		if x == unsure {
+		if x == unsure || x.of != nil { // or a part of distributions
 			return nil, nil
 		}
 		if err := s.take(x); err != nil {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
 
@@ -42,25 +41,26 @@ func (r *Remote) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsd
 	}
 	fill(&sel.MaxSeries, r.options.MaxSeries)
 	fill(&sel.MaxPoints, r.options.MaxPoints)
-	kept := r.options.kept(time.Now(), 0)
-	e := &export{remote: r, sel: sel, byName: map[string]*exported{}, within: storage.TimeRange{
-		MinTimestamp: int64(max(sel.Interval.Start, kept.Start)),
-		MaxTimestamp: int64(min(sel.Interval.End, kept.End)),
-	}}
-	if e.within.MinTimestamp > e.within.MaxTimestamp {
+	e := &export{remote: r, sel: sel, byName: map[string]*exported{}}
+	some := false
+	if e.within, some = r.options.within(sel); !some {
 		return nil
 	}
 	if err := e.run(ctx); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	for _, x := range e.all {
-		if x.points.len() == 0 {
+		points, more, ok := x.view(sel.MaxPoints - e.points)
+		if e.points += more; !ok {
+			return fmt.Errorf("%s: %w", op, exhausted("points", sel.MaxPoints))
+		}
+		if points.Len() == 0 {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
-		if err := visit(x.series, x.points.view()); err != nil {
+		if err := visit(x.series, points); err != nil {
 			return err
 		}
 	}
@@ -76,6 +76,8 @@ type export struct {
 	// byName are the series by name, nil when not kept, and all those kept.
 	byName map[string]*exported
 	all    []*exported
+	// byKey are the series of distributions.
+	byKey map[string]*exported
 	// visited and points count the series with points, and the points.
 	visited, points int
 }
@@ -84,6 +86,13 @@ type export struct {
 type exported struct {
 	series *tsdb.Series
 	points columns
+	// parts are those of a series of distributions, and read how many numbers
+	// they have.
+	parts []*exported
+	read  int
+	// part and of are set in a part: what it is, and of which series.
+	part string
+	of   *exported
 }
 
 // matcher selects the series. The server caches which series a matcher finds,
@@ -207,7 +216,11 @@ func (e *export) identify(mn *storage.MetricName, name []byte) (*exported, error
 		return nil, err
 	}
 	var x *exported
-	if series != nil {
+	switch {
+	case series == nil:
+	case series.ValueType == tsdb.Distributed:
+		x = e.part(series, partOf(mn))
+	default:
 		x = &exported{series: series}
 		e.all = append(e.all, x)
 	}
@@ -218,9 +231,13 @@ func (e *export) identify(mn *storage.MetricName, name []byte) (*exported, error
 // take adds a block to a series, and counts.
 func (e *export) take(x *exported, block *storage.Block) error {
 	before := x.points.len()
-	x.points.take(block, e.within)
+	x.points.take(block, e.remote.options.withinOf(x.series, e.within))
 	after := x.points.len()
 	e.points += after - before
+	if of := x.of; of != nil {
+		before, of.read = of.read, of.read+after-before
+		after = of.read
+	}
 	if before == 0 && after > 0 {
 		e.visited++
 	}
@@ -228,4 +245,35 @@ func (e *export) take(x *exported, block *storage.Block) error {
 		return err
 	}
 	return bound("series", e.visited, e.sel.MaxSeries)
+}
+
+// part is a part of distributions, new to the export.
+func (e *export) part(series *tsdb.Series, text string) *exported {
+	key := series.Key()
+	of := e.byKey[key]
+	if of == nil {
+		of = &exported{series: series}
+		if e.byKey == nil {
+			e.byKey = map[string]*exported{}
+		}
+		e.byKey[key] = of
+		e.all = append(e.all, of)
+	}
+	x := &exported{series: of.series, part: text, of: of}
+	of.parts = append(of.parts, x)
+	return x
+}
+
+// view are the points of a series, and as how many more than were read they
+// count. It is false when that is more than room.
+func (x *exported) view(room int) (tsdb.Points, int, bool) {
+	if x.parts == nil {
+		return x.points.view(), 0, true
+	}
+	columns := make([]*partColumn, len(x.parts))
+	for i, p := range x.parts {
+		columns[i] = &partColumn{part: p.part, times: p.points.times, values: p.points.values}
+	}
+	points, size, ok := assemble(columns, x.read+room)
+	return points, size - x.read, ok
 }

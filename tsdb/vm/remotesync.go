@@ -61,19 +61,28 @@ func (r *Remote) persist(ctx context.Context) error {
 
 // snapshot makes a snapshot and removes it.
 func (r *Remote) snapshot(ctx context.Context) error {
-	text, err := r.call(ctx, http.MethodGet, "/snapshot/create", nil, nil)
+	name, err := r.createSnapshot(ctx)
 	if err != nil {
 		return err
+	}
+	_, err = r.call(ctx, http.MethodGet, "/snapshot/delete", url.Values{"snapshot": {name}}, nil)
+	return err
+}
+
+// createSnapshot makes a snapshot and returns its name.
+func (r *Remote) createSnapshot(ctx context.Context) (string, error) {
+	text, err := r.call(ctx, http.MethodGet, "/snapshot/create", nil, nil)
+	if err != nil {
+		return "", err
 	}
 	var made struct {
 		Status   string `json:"status"`
 		Snapshot string `json:"snapshot"`
 	}
 	if err := json.Unmarshal(text, &made); err != nil || made.Status != "ok" || made.Snapshot == "" {
-		return unavailable("/snapshot/create", errors.Join(err, fmt.Errorf("answer %.300q", text)))
+		return "", unavailable("/snapshot/create", errors.Join(err, fmt.Errorf("answer %.300q", text)))
 	}
-	_, err = r.call(ctx, http.MethodGet, "/snapshot/delete", url.Values{"snapshot": {made.Snapshot}}, nil)
-	return err
+	return made.Snapshot, nil
 }
 
 // inMemory reports whether the server has anything in memory only, by its
@@ -105,4 +114,23 @@ func gauge(text []byte, name string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("there is no metric %s", name)
+}
+
+// ServerSnapshot has the server make a snapshot of all that was appended, and
+// returns its name: a folder below the server's -storageDataPath, which is the
+// operator's to copy and to delete.
+func (r *Remote) ServerSnapshot(ctx context.Context) (string, error) {
+	const op = "tsdb/vm.Remote.ServerSnapshot"
+	if err := r.use(op); err != nil {
+		return "", err
+	}
+	defer r.users.Done()
+	if err := r.advance(ctx, r.durable, 0, r.persist); err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	name, err := r.createSnapshot(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	return name, nil
 }

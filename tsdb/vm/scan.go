@@ -35,6 +35,9 @@ type scan struct {
 
 	work  func(*tsdb.Series, tsdb.Points) (any, error)
 	visit func(*tsdb.Series, any) (bool, error)
+	// windows and aligned are those of ScanWindows, nil for Scan.
+	windows *tsdb.Windows
+	aligned func(s *tsdb.Series, points tsdb.Points, read int) (any, error)
 }
 
 // task is a series to be read, and what became of it.
@@ -43,7 +46,9 @@ type task struct {
 	key    string
 	blocks []blockOf
 	points int
-	made   any
+	// known says that there are points that were not read.
+	known bool
+	made  any
 	// err ended the scan; callers says that it is the error of the caller's
 	// function.
 	err     error
@@ -54,8 +59,14 @@ type task struct {
 // the series of a wave one by one, and when all are done they are visited.
 func (s *scan) run(ctx context.Context) error {
 	tasks := s.tasks()
-	workers := runtime.GOMAXPROCS(0)
-	buffers := make([]columns, workers)
+	// No more than there are processors: what is read is in memory mostly, so
+	// that more would only take turns.
+	workers := min(runtime.GOMAXPROCS(0), runtime.NumCPU(), max(1, len(tasks)))
+	buffers := make([]*columns, workers)
+	for i := range buffers {
+		buffers[i] = s.store.columns()
+		defer s.store.reuse(buffers[i])
+	}
 	for len(tasks) > 0 {
 		n, blocks := 0, 0
 		for n < len(tasks) && blocks < workers*waveBlocks {
@@ -91,33 +102,38 @@ func (s *scan) tasks() []task {
 }
 
 // readWave has every worker, one for each buffer, take tasks until there are no
-// more. A wave of one task, such as of a query about one series, needs no
-// worker.
-func (s *scan) readWave(ctx context.Context, wave []task, buffers []columns) {
+// more. This goroutine is one of them.
+func (s *scan) readWave(ctx context.Context, wave []task, buffers []*columns) {
 	room := s.sel.MaxPoints - s.points
-	if len(wave) == 1 {
-		s.do(ctx, &buffers[0], &wave[0], room)
-		return
-	}
 	var next atomic.Int64
-	var wg sync.WaitGroup
-	for w := range buffers {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(wave)); i = next.Add(1) - 1 {
-				s.do(ctx, &buffers[w], &wave[i], room)
-				if wave[i].err != nil {
-					// The tasks before it, which are under way or done, are
-					// visited; none after it is.
-					next.Store(int64(len(wave)))
-				}
+	take := func(c *columns) {
+		for i := next.Add(1) - 1; i < int64(len(wave)); i = next.Add(1) - 1 {
+			s.do(ctx, c, &wave[i], room)
+			if wave[i].err != nil {
+				// The tasks before it, which are under way or done, are
+				// visited; none after it is.
+				next.Store(int64(len(wave)))
 			}
-		})
+		}
 	}
+	var wg sync.WaitGroup
+	for _, c := range buffers[1:min(len(buffers), len(wave))] {
+		wg.Go(func() { take(c) })
+	}
+	take(buffers[0])
 	wg.Wait()
 }
 
 // do reads a series and works on it.
 func (s *scan) do(ctx context.Context, c *columns, t *task, room int) {
+	if t.blocks[0].part != 0 {
+		s.doParts(ctx, c, t, room)
+		return
+	}
+	if s.windows != nil && len(t.blocks) >= memoBlocks {
+		s.doWindows(ctx, c, t, room)
+		return
+	}
 	if t.err = s.gather(ctx, c, t.blocks, room); t.err != nil || c.len() == 0 {
 		return
 	}
@@ -134,7 +150,7 @@ func (s *scan) finish(t *task) (bool, error) {
 		}
 		return false, t.err
 	}
-	if t.points == 0 {
+	if t.points == 0 && !t.known {
 		return true, nil
 	}
 	s.points += t.points

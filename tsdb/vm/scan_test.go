@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,7 +23,7 @@ type scanning struct{ *vm.Store }
 // Select copies the points in the workers and visits the copies.
 func (s scanning) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsdb.Series, tsdb.Points) error) error {
 	return s.Scan(ctx, sel, func(_ *tsdb.Series, p tsdb.Points) (any, error) {
-		return tsdb.Points{Times: slices.Clone(p.Times), Values: slices.Clone(p.Values)}, nil
+		return p.Clone(), nil
 	}, func(series *tsdb.Series, made any) (bool, error) {
 		return true, visit(series, made.(tsdb.Points))
 	})

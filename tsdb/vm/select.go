@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
 
@@ -42,12 +41,8 @@ func (s *Store) answer(ctx context.Context, op string, q *query) error {
 	}
 	fill(&sel.MaxSeries, s.options.MaxSeries)
 	fill(&sel.MaxPoints, s.options.MaxPoints)
-	kept := s.options.kept(time.Now(), 0)
-	q.within = storage.TimeRange{
-		MinTimestamp: int64(max(sel.Interval.Start, kept.Start)),
-		MaxTimestamp: int64(min(sel.Interval.End, kept.End)),
-	}
-	if q.within.MinTimestamp > q.within.MaxTimestamp {
+	some := false
+	if q.within, some = s.options.within(*sel); !some {
 		return nil
 	}
 	if err := q.run(ctx); err != nil {
@@ -75,6 +70,9 @@ type query struct {
 	series []*tsdb.Series
 	blocks []blockOf
 
+	// distributed says which blocks are parts of distributions.
+	distributed distributed
+
 	// visited and points count for the bounds.
 	visited, points int
 }
@@ -82,7 +80,9 @@ type query struct {
 // blockOf is a block of points of a series, by its index in query.series.
 type blockOf struct {
 	series int
-	ref    storage.BlockRef
+	// part is that of a distribution, 0 for numbers.
+	part int32
+	ref  storage.BlockRef
 }
 
 // run searches, then reads series by series.
@@ -115,13 +115,14 @@ func (q *query) run(ctx context.Context) error {
 
 // readInTurn reads and visits the series whose blocks were found.
 func (q *query) readInTurn(ctx context.Context) error {
-	var c columns
+	c := q.store.columns()
+	defer q.store.reuse(c)
 	for len(q.blocks) > 0 {
 		n := 1
 		for n < len(q.blocks) && q.blocks[n].series == q.blocks[0].series {
 			n++
 		}
-		if err := q.read(ctx, &c, q.blocks[:n]); err != nil {
+		if err := q.read(ctx, c, q.blocks[:n]); err != nil {
 			return err
 		}
 		q.blocks = q.blocks[n:]
@@ -148,6 +149,7 @@ func (q *query) find(ctx context.Context, search *storage.Search) error {
 		byName  = map[string]int{}
 		last    []byte
 		current = -1 // the series of the name last, or -1 when it is not kept
+		part    int32
 		sorted  = true
 	)
 	for search.NextMetricBlock() {
@@ -159,13 +161,20 @@ func (q *query) find(ctx context.Context, search *storage.Search) error {
 			known := false
 			if current, known = byName[string(name)]; known {
 				sorted = false
+				part = q.distributed.names[string(name)]
 			} else {
 				series, err := q.identify(&mn, name)
 				if err != nil {
 					return err
 				}
-				current = -1
-				if series != nil {
+				current, part = -1, 0
+				switch {
+				case series == nil:
+				case series.ValueType == tsdb.Distributed:
+					current, part = q.found(series, name, &mn)
+					sorted = false
+					byName[string(name)] = current
+				default:
 					current = len(q.series)
 					q.series = append(q.series, series)
 					byName[string(name)] = current
@@ -173,7 +182,10 @@ func (q *query) find(ctx context.Context, search *storage.Search) error {
 			}
 		}
 		if current >= 0 {
-			q.blocks = append(q.blocks, blockOf{current, *search.MetricBlockRef.BlockRef})
+			q.blocks = append(q.blocks, blockOf{current, part, *search.MetricBlockRef.BlockRef})
+		}
+		if err := q.foundTooMuch(); err != nil {
+			return err
 		}
 	}
 	if err := search.Error(); err != nil {
@@ -209,9 +221,16 @@ func (o *Options) identify(sel *tsdb.Selection, mn *storage.MetricName, name []b
 		return nil, fmt.Errorf("BUG: the engine found %q of project %q, asked for %q of %q",
 			series.Metric, series.Project, sel.Metric, sel.Project)
 	}
-	series.Kind, series.ValueType = tsdb.Gauge, tsdb.Double
+	parts := series.ValueType == tsdb.Distributed
+	series.Kind = tsdb.Gauge
+	if !parts {
+		series.ValueType = tsdb.Double
+	}
 	if d, ok := o.Describe(series.Project, series.Metric); ok {
 		series.Kind, series.ValueType, series.Unit = d.Kind, d.ValueType, d.Unit
+		if parts != (d.ValueType == tsdb.Distributed) {
+			return nil, nil // from when the metric was of another sort
+		}
 	}
 	if sel.Keep != nil && !sel.Keep(series) {
 		return nil, nil
@@ -221,6 +240,9 @@ func (o *Options) identify(sel *tsdb.Selection, mn *storage.MetricName, name []b
 
 // read reads the blocks of one series and visits it.
 func (q *query) read(ctx context.Context, c *columns, blocks []blockOf) error {
+	if blocks[0].part != 0 {
+		return q.readParts(ctx, c, blocks)
+	}
 	if err := q.gather(ctx, c, blocks, q.sel.MaxPoints-q.points); err != nil {
 		return err
 	}
@@ -238,6 +260,11 @@ func (q *query) read(ctx context.Context, c *columns, blocks []blockOf) error {
 
 // gather reads the blocks of one series, of which room points are allowed.
 func (q *query) gather(ctx context.Context, c *columns, blocks []blockOf, room int) error {
+	return q.gatherWithin(ctx, c, blocks, q.within, room)
+}
+
+// gatherWithin is gather of the points within a time.
+func (q *query) gatherWithin(ctx context.Context, c *columns, blocks []blockOf, within storage.TimeRange, room int) error {
 	c.reset()
 	rows := 0
 	for i := range blocks {
@@ -248,7 +275,7 @@ func (q *query) gather(ctx context.Context, c *columns, blocks []blockOf, room i
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.add(&blocks[i].ref, q.within); err != nil {
+		if err := c.add(&blocks[i].ref, q.store.options.withinOf(q.series[blocks[i].series], within)); err != nil {
 			return err
 		}
 		if c.len() > room {

@@ -53,6 +53,9 @@ type Options struct {
 	// called once per series and Select and must be quick. nil means that
 	// nothing is described: every series is a GAUGE of DOUBLE.
 	Describe func(project, metric string) (tsdb.Descriptor, bool)
+	// Gate says which series are taken and how long their points are kept; nil
+	// takes all, and keeps them for Retention.
+	Gate tsdb.Gate
 	// Logger gets the engine's warnings and errors; nil discards them.
 	Logger *slog.Logger
 }
@@ -99,6 +102,9 @@ type Store struct {
 	visible, durable *horizon
 	// batches are the buffers of Append, one for each that may run at once.
 	batches chan *batch
+	// unused are *columns that no query uses.
+	unused sync.Pool
+	memo   memo
 
 	// mu guards closed; users are the calls that Close waits for.
 	mu     sync.Mutex

@@ -10,6 +10,7 @@ import (
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/ingest/wire"
 )
 
@@ -22,9 +23,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint8(wire.RemoteWrite1), writeRequest(2, 2))
 	f.Add(uint8(wire.RemoteWrite2), writeRequest2(2))
 	f.Add(uint8(wire.OTLP), exported([][]byte{kv("service.name", str("s"))}, metric("x", "", 5, nil, dot(1, kv("a", str("b"))))))
+	f.Add(uint8(wire.OTLP), exported(nil, metric("h", "s", 9, nil, histogram(3, 4, []uint64{1, 2}, []float64{1})), metric("e", "s", 10, nil, exponential(0, 2, []uint64{1, 2}, []uint64{3}))))
 	f.Add(uint8(wire.OTLPInJSON), []byte(otlpJSON))
 	f.Fuzz(func(t *testing.T, format uint8, data []byte) {
-		d := newDecoder(wire.Options{MaxPoints: 1000, MaxSeries: 100})
+		d := newDecoder(wire.Options{MaxPoints: 1000})
 		b, err := decode(t, d, wire.Format(format%6), data)
 		if err != nil {
 			require.Contains(t, []fault.Kind{fault.Invalid, fault.TooLarge}, fault.KindOf(err))
@@ -33,6 +35,10 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, s := range b.Samples {
 			require.False(t, math.IsNaN(s.Value) || math.IsInf(s.Value, 0))
+			require.Equal(t, s.Series.ValueType == tsdb.Distributed, s.Distribution != nil)
+			if s.Distribution != nil {
+				require.NoError(t, distribution.Validate(s.Distribution))
+			}
 			require.Equal(t, "p", s.Series.Project)
 			require.NotEmpty(t, s.Series.Metric)
 			require.NotEmpty(t, s.Series.Resource)

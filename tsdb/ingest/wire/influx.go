@@ -65,7 +65,7 @@ func afterLine(data []byte) []byte {
 func (r *run) line(ctx context.Context, data []byte) ([]byte, error) {
 	n := keyLength(data)
 	if n <= 0 {
-		r.batch.lose(InvalidLine, 1)
+		r.batch.Lose(InvalidLine, 1)
 		return afterLine(data), nil
 	}
 	key, rest := data[:n], data[n:]
@@ -76,7 +76,7 @@ func (r *run) line(ctx context.Context, data []byte) ([]byte, error) {
 	for {
 		var ok bool
 		if rest, ok = r.field(rest); !ok {
-			r.batch.lose(InvalidLine, 1)
+			r.batch.Lose(InvalidLine, 1)
 			return afterLine(rest), nil
 		}
 		if len(rest) == 0 || rest[0] != ',' {
@@ -92,7 +92,7 @@ func (r *run) line(ctx context.Context, data []byte) ([]byte, error) {
 	}
 	t, ok := r.stamp(bytes.Trim(stamp, " \r"))
 	if !ok {
-		r.batch.lose(InvalidLine, 1)
+		r.batch.Lose(InvalidLine, 1)
 		return rest, nil
 	}
 	return rest, r.put(ctx, key, t)
@@ -280,10 +280,10 @@ func (r *run) put(ctx context.Context, key []byte, t tsdb.Millis) error {
 		case f.valueType == "":
 			continue
 		case refused != "":
-			r.batch.lose(refused, 1)
+			r.batch.Lose(refused, 1)
 			continue
 		case !finite(f.value):
-			r.batch.lose(ingest.NotFinite, 1)
+			r.batch.Lose(ingest.NotFinite, 1)
 			continue
 		}
 		s := k.field(i, f.key)
@@ -294,13 +294,13 @@ func (r *run) put(ctx context.Context, key []byte, t tsdb.Millis) error {
 				return err
 			}
 			if reason != "" {
-				r.batch.lose(reason, 1)
+				r.batch.Lose(reason, 1)
 				continue
 			}
 			k = r.project.series[Influx][string(key)]
 		}
 		if s.ValueType != f.valueType && ((f.valueType == tsdb.Bool) != (s.ValueType == tsdb.Bool) || !fits(f.value, s.ValueType)) {
-			r.batch.lose(ingest.TypeConflict, 1)
+			r.batch.Lose(ingest.TypeConflict, 1)
 			continue
 		}
 		r.batch.Samples = append(r.batch.Samples, tsdb.Sample{Series: s, Time: t, Value: f.value})
@@ -340,7 +340,7 @@ func (r *run) learnField(ctx context.Context, key []byte, f *influxField) (*tsdb
 	if err != nil || reason != "" {
 		return nil, reason, err
 	}
-	reason = r.remember(func(p *project) bool {
+	r.remember(func(p *project) bool {
 		k := p.series[Influx][string(key)]
 		if k.field(0, f.key) != nil {
 			return false

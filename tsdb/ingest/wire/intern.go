@@ -55,6 +55,8 @@ type project struct {
 	// count is how many there are, begun when counting began.
 	count int
 	begun tsdb.Millis
+	// deletions is how many descriptors had been deleted when it was made.
+	deletions uint64
 	// kinds are the kinds of metric families that remote write 1 stated.
 	kinds map[string]family
 }
@@ -89,6 +91,10 @@ type declaration struct {
 // projectOf is what is remembered of the project, begun anew when its window
 // is over.
 func (d *Decoder) projectOf(id string, now tsdb.Millis) *project {
+	deletions := uint64(0)
+	if c, ok := d.descriptors.(ingest.Deleter); ok {
+		deletions = c.Deletions(id)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.remembered > d.options.MaxRemembered {
@@ -96,14 +102,14 @@ func (d *Decoder) projectOf(id string, now tsdb.Millis) *project {
 		d.remembered = 0
 	}
 	p := d.projects[id]
-	if p != nil && now-p.begun > tsdb.Millis(d.options.Window/time.Millisecond) {
+	if p != nil && (p.deletions != deletions || now-p.begun > tsdb.Millis(d.options.Window/time.Millisecond)) {
 		p.mu.RLock()
 		d.remembered -= p.count
 		p.mu.RUnlock()
 		p = nil
 	}
 	if p == nil {
-		p = &project{id: strings.Clone(id), begun: now, kinds: map[string]family{}}
+		p = &project{id: strings.Clone(id), begun: now, deletions: deletions, kinds: map[string]family{}}
 		for i := range p.series {
 			p.series[i] = map[string]*known{}
 		}
@@ -119,28 +125,23 @@ func (r *run) learn(ctx context.Context, key []byte, dec declaration) (*tsdb.Ser
 	if err != nil || reason != "" {
 		return nil, reason, err
 	}
-	reason = r.remember(func(p *project) bool {
+	r.remember(func(p *project) bool {
 		if p.series[r.request.Format][string(key)] != nil {
 			return false
 		}
 		p.series[r.request.Format][string(key)] = &known{series: s}
 		return true
 	})
-	return s, reason, nil
+	return s, "", nil
 }
 
 // remember calls add with the project's lock held exclusively, and counts a
-// series if it says so; the reason says that there are too many. The run's own
-// share of the lock is given up meanwhile.
-func (r *run) remember(add func(*project) bool) string {
+// series if it says so. The run's own share of the lock is given up meanwhile.
+func (r *run) remember(add func(*project) bool) {
 	p := r.project
 	p.mu.RUnlock()
 	defer p.mu.RLock()
 	p.mu.Lock()
-	if p.count >= r.options.MaxSeries && !r.request.Replay {
-		p.mu.Unlock()
-		return TooManySeries
-	}
 	added := add(p)
 	if added {
 		p.count++
@@ -153,7 +154,6 @@ func (r *run) remember(add func(*project) bool) string {
 		}
 		r.mu.Unlock()
 	}
-	return ""
 }
 
 // declare makes the series of dec, or says why there can be none. The run's
@@ -165,9 +165,6 @@ func (r *run) declare(ctx context.Context, key []byte, dec declaration) (*tsdb.S
 	s := &tsdb.Series{Project: r.project.id, Metric: dec.metric}
 	if reason := identify(s, dec.labels); reason != "" {
 		return nil, reason, nil
-	}
-	if r.project.count >= r.options.MaxSeries && !r.request.Replay {
-		return nil, TooManySeries, nil // so that no descriptor is made
 	}
 	r.project.mu.RUnlock()
 	have, err := r.descriptors.Ensure(ctx, tsdb.Descriptor{
@@ -262,7 +259,7 @@ func printable(s string) bool {
 // fits reports whether a number can be a value of a metric of type t.
 func fits(v float64, t tsdb.ValueType) bool {
 	switch t {
-	case tsdb.Bool:
+	case tsdb.Bool, tsdb.Distributed:
 		return false
 	case tsdb.Int64:
 		return v == math.Trunc(v) && math.Abs(v) <= 1<<63

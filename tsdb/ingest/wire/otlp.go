@@ -33,7 +33,7 @@ import (
 // instance; device.id names a device. Lists and bytes are left out, and so is
 // what says who measured, the scope.
 //
-// A gauge is GAUGE, a monotonic sum CUMULATIVE or DELTA, and a sum that may
+// Histograms are in otlphistogram.go. A gauge is GAUGE, a monotonic sum CUMULATIVE or DELTA, and a sum that may
 // fall is GAUGE when it is cumulative and DELTA when it is not.
 
 // The bits and numbers that matter.
@@ -93,11 +93,23 @@ func appendPart(key, part []byte) []byte {
 // otlpMetric is a Metric but for its points.
 type otlpMetric struct {
 	name, unit []byte
-	// data are Gauge, Sum or a distribution, in which field 1 are the points.
-	data          []byte
-	distributions bool
-	kind          tsdb.MetricKind
+	// data are Gauge, Sum, Histogram, ExponentialHistogram or Summary, in which
+	// field 1 are the points.
+	data []byte
+	form protowire.Number // the number of the field
+	kind tsdb.MetricKind
+	// exponential says that it is an ExponentialHistogram.
+	exponential bool
 }
+
+// The numbers of the fields of a Metric that hold points.
+const (
+	formGauge       = 5
+	formSum         = 7
+	formHistogram   = 9
+	formExponential = 10
+	formSummary     = 11
+)
 
 // metric decodes a Metric.
 func (r *run) metric(ctx context.Context, message []byte) error {
@@ -108,30 +120,40 @@ func (r *run) metric(ctx context.Context, message []byte) error {
 			m.name, err = f.message()
 		case 3:
 			m.unit, err = f.message()
-		case 5:
-			m.kind, m.distributions = tsdb.Gauge, false
-			m.data, err = f.message()
-		case 7:
-			if m.data, err = f.message(); err == nil {
-				m.distributions = false
-				m.kind, err = sumKind(m.data)
-			}
-		case 9, 10, 11:
-			m.distributions = true
+		case formGauge, formSum, formHistogram, formExponential, formSummary:
+			m.form = f.number
 			m.data, err = f.message()
 		}
 		return err
 	})
+	if err == nil {
+		err = m.setKind()
+	}
 	if err != nil {
 		return malformed(err)
 	}
 	return r.within(m.data, 1, func(point []byte) error {
-		if m.distributions {
-			r.batch.lose(ingest.DistributionNotSupported, 1)
+		switch m.form {
+		case formSummary:
+			r.batch.Lose(ingest.DistributionNotSupported, 1)
 			return nil
+		case formHistogram, formExponential:
+			return r.histogram(ctx, &m, point)
 		}
 		return r.point(ctx, &m, point)
 	})
+}
+
+// setKind finds out the kind.
+func (m *otlpMetric) setKind() (err error) {
+	m.kind, m.exponential = tsdb.Gauge, m.form == formExponential
+	switch m.form {
+	case formSum:
+		m.kind, err = sumKind(m.data)
+	case formHistogram, formExponential:
+		m.kind, err = histogramKind(m.data)
+	}
+	return err
 }
 
 // sumKind is the kind of a Sum.
@@ -163,9 +185,7 @@ type numberPoint struct {
 	flags     int64
 }
 
-// point decodes a NumberDataPoint. The key of its series is the resource's
-// attributes, the metric, its kind and unit, and the point's attributes, as
-// they are written.
+// point decodes a NumberDataPoint.
 func (r *run) point(ctx context.Context, m *otlpMetric, message []byte) error {
 	var p numberPoint
 	spans := r.batch.spans[:0]
@@ -202,7 +222,7 @@ func (r *run) point(ctx context.Context, m *otlpMetric, message []byte) error {
 		return nil
 	}
 	if p.valueType == "" {
-		r.batch.lose(ingest.NoValue, 1)
+		r.batch.Lose(ingest.NoValue, 1)
 		return nil
 	}
 	t := r.request.Now // a point without a time, which OTLP forbids
@@ -212,24 +232,28 @@ func (r *run) point(ctx context.Context, m *otlpMetric, message []byte) error {
 	if !r.admits(p.value, t) {
 		return nil
 	}
-	key := appendPart(r.batch.key[:0], r.batch.text)
-	key = appendPart(appendPart(appendPart(key, m.name), m.unit), []byte(m.kind))
-	for _, s := range spans {
-		key = appendPart(key, s)
-	}
-	r.batch.key = key
-	var s *tsdb.Series
-	var reason string
-	if known := r.project.series[OTLP][string(key)]; known != nil {
-		s = known.series
-	} else {
-		var err error
-		if s, reason, err = r.learnPoint(ctx, m, p.valueType); err != nil {
-			return err
-		}
+	s, reason, err := r.seriesOf(ctx, m, p.valueType)
+	if err != nil {
+		return err
 	}
 	r.add(s, reason, p.value, t)
 	return r.room()
+}
+
+// seriesOf is the series of the point whose attributes are in the batch. Its key
+// is the resource's attributes, the metric, its kind and unit, and the point's
+// attributes, as they are written.
+func (r *run) seriesOf(ctx context.Context, m *otlpMetric, valueType tsdb.ValueType) (*tsdb.Series, string, error) {
+	key := appendPart(r.batch.key[:0], r.batch.text)
+	key = appendPart(appendPart(appendPart(key, m.name), m.unit), []byte(m.kind))
+	for _, s := range r.batch.spans {
+		key = appendPart(key, s)
+	}
+	r.batch.key = key
+	if known := r.project.series[OTLP][string(key)]; known != nil {
+		return known.series, "", nil
+	}
+	return r.learnPoint(ctx, m, valueType)
 }
 
 // learnPoint makes the series of the point whose key and attributes are in the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -32,6 +33,8 @@ const (
 	// eight bytes.
 	jsonInt
 	jsonFixed
+	// jsonZigzag is an integer of type sint32.
+	jsonZigzag
 	jsonMessage
 )
 
@@ -62,15 +65,30 @@ func jsonRequest() []jsonField {
 		{"flags", 8, jsonInt, nil},
 	}
 	points := jsonField{"dataPoints", 1, jsonMessage, point}
-	distributions := []jsonField{{"dataPoints", 1, jsonMessage, nil}}
+	temporality := jsonField{"aggregationTemporality", 2, jsonInt, nil}
+	// What both forms of histograms have.
+	histogram := []jsonField{
+		{"timeUnixNano", 3, jsonFixed, nil},
+		{"count", 4, jsonFixed, nil},
+		{"sum", 5, jsonDouble, nil},
+		{"flags", 10, jsonInt, nil},
+	}
+	explicit := append(slices.Clone(histogram),
+		jsonField{"bucketCounts", 6, jsonFixed, nil}, jsonField{"explicitBounds", 7, jsonDouble, nil},
+		jsonField{"attributes", 9, jsonMessage, attributes}, jsonField{"min", 11, jsonDouble, nil}, jsonField{"max", 12, jsonDouble, nil})
+	buckets := []jsonField{{"offset", 1, jsonZigzag, nil}, {"bucketCounts", 2, jsonInt, nil}}
+	exponential := append(slices.Clone(histogram),
+		jsonField{"attributes", 1, jsonMessage, attributes}, jsonField{"scale", 6, jsonZigzag, nil}, jsonField{"zeroCount", 7, jsonFixed, nil},
+		jsonField{"positive", 8, jsonMessage, buckets}, jsonField{"negative", 9, jsonMessage, buckets},
+		jsonField{"min", 12, jsonDouble, nil}, jsonField{"max", 13, jsonDouble, nil}, jsonField{"zeroThreshold", 14, jsonDouble, nil})
 	metric := []jsonField{
 		{"name", 1, jsonText, nil},
 		{"unit", 3, jsonText, nil},
 		{"gauge", 5, jsonMessage, []jsonField{points}},
-		{"sum", 7, jsonMessage, []jsonField{points, {"aggregationTemporality", 2, jsonInt, nil}, {"isMonotonic", 3, jsonBool, nil}}},
-		{"histogram", 9, jsonMessage, distributions},
-		{"exponentialHistogram", 10, jsonMessage, distributions},
-		{"summary", 11, jsonMessage, distributions},
+		{"sum", 7, jsonMessage, []jsonField{points, temporality, {"isMonotonic", 3, jsonBool, nil}}},
+		{"histogram", 9, jsonMessage, []jsonField{{"dataPoints", 1, jsonMessage, explicit}, temporality}},
+		{"exponentialHistogram", 10, jsonMessage, []jsonField{{"dataPoints", 1, jsonMessage, exponential}, temporality}},
+		{"summary", 11, jsonMessage, []jsonField{{"dataPoints", 1, jsonMessage, nil}}},
 	}
 	return []jsonField{{"resourceMetrics", 1, jsonMessage, []jsonField{
 		{"resource", 1, jsonMessage, []jsonField{{"attributes", 1, jsonMessage, attributes}}},
@@ -167,6 +185,9 @@ func (f *jsonField) append(dst []byte, v any) ([]byte, error) {
 			return nil, errJSON
 		}
 		n = int64(u)
+	}
+	if f.kind == jsonZigzag {
+		return protowire.AppendVarint(protowire.AppendTag(dst, f.number, protowire.VarintType), protowire.EncodeZigZag(n)), nil
 	}
 	if f.kind == jsonInt {
 		return protowire.AppendVarint(protowire.AppendTag(dst, f.number, protowire.VarintType), uint64(n)), nil

@@ -242,8 +242,10 @@ func TestOTLP_Points(t *testing.T) {
 			"g{n=7,os=plan9}" + target + "GAUGE DOUBLE +0 1.5", "g{b=true,h=0.5,os=linux}" + target + "GAUGE DOUBLE +0 2",
 			"i{os=linux}" + target + "GAUGE INT64 +0 7", "c{os=linux}" + target + "CUMULATIVE DOUBLE +0 1",
 			"updown{os=linux}" + target + "GAUGE DOUBLE +0 1", "d{os=linux}" + target + "DELTA DOUBLE +0 1",
+			"h{os=linux}" + target + "CUMULATIVE DISTRIBUTION +0 {}", "h{os=linux}" + target + "CUMULATIVE DISTRIBUTION +0 {}",
+			"e{os=linux}" + target + `CUMULATIVE DISTRIBUTION +0 {"bucketOptions":{"explicitBuckets":{"bounds":[0]}}}`,
 		}, printed(b))
-		require.Equal(t, "DISTRIBUTION_NOT_SUPPORTED=4, KIND_CONFLICT=1, NOT_FINITE=1, NO_VALUE=1, UNIT_CONFLICT=1", losses(b))
+		require.Equal(t, "DISTRIBUTION_NOT_SUPPORTED=1, KIND_CONFLICT=1, NOT_FINITE=1, NO_VALUE=1, UNIT_CONFLICT=1", losses(b))
 	}
 	b, err := decode(t, d, wire.OTLP, exported([][]byte{kv("device.id", str("d1"))}, metric("x", "", 5, nil, dot(1))))
 	require.NoError(t, err)
@@ -260,14 +262,16 @@ const otlpJSON = `{"resourceMetrics":[{"resource":{"attributes":[{"key":"service
 
 func TestOTLP_InJSON(t *testing.T) {
 	t.Parallel()
-	d := newDecoder(wire.Options{MaxSeries: 2})
+	d := newDecoder(wire.Options{})
 	for range 2 {
 		b, err := decode(t, d, wire.OTLPInJSON, []byte(otlpJSON))
 		require.NoError(t, err)
 		require.Equal(t, []string{
 			"my.counter{b=true,k=7} prometheus_target{job=my.service} DELTA DOUBLE +0 5", "my.gauge{} prometheus_target{job=my.service} GAUGE INT64 +0 10",
+			`my.histogram{} prometheus_target{job=my.service} DELTA DISTRIBUTION +0 {"count":"2","mean":1,` +
+				`"bucketOptions":{"explicitBuckets":{"bounds":[1]}},"bucketCounts":["1","1"]}`,
 		}, printed(b))
-		require.Equal(t, "DISTRIBUTION_NOT_SUPPORTED=1, NOT_FINITE=1", losses(b))
+		require.Equal(t, "NOT_FINITE=1", losses(b))
 	}
 	for _, bad := range []string{"", "null", "[]", "{", "{} x", `{"resourceMetrics":1}`, `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":1}]}]}]}`} {
 		_, err := decode(t, d, wire.OTLPInJSON, []byte(bad))

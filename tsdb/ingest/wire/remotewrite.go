@@ -206,7 +206,7 @@ func (r *run) timeSeries1(ctx context.Context, data []byte) error {
 			return malformed(err)
 		}
 		if f.number == 4 {
-			r.batch.lose(ingest.DistributionNotSupported, 1)
+			r.batch.Lose(ingest.DistributionNotSupported, 1)
 		}
 		if f.number != 2 {
 			continue
@@ -302,12 +302,12 @@ func sample(data []byte) (v float64, t tsdb.Millis, err error) {
 func (r *run) admits(v float64, t tsdb.Millis) bool {
 	if !finite(v) {
 		if math.Float64bits(v) != staleNaN {
-			r.batch.lose(ingest.NotFinite, 1)
+			r.batch.Lose(ingest.NotFinite, 1)
 		}
 		return false
 	}
 	if reason := r.inTime(t); reason != "" {
-		r.batch.lose(reason, 1)
+		r.batch.Lose(reason, 1)
 		return false
 	}
 	return true
@@ -319,7 +319,7 @@ func (r *run) add(s *tsdb.Series, reason string, v float64, t tsdb.Millis) {
 		reason = ingest.TypeConflict
 	}
 	if reason != "" {
-		r.batch.lose(reason, 1)
+		r.batch.Lose(reason, 1)
 		return
 	}
 	r.batch.Samples = append(r.batch.Samples, tsdb.Sample{Series: s, Time: t, Value: v})

@@ -88,7 +88,7 @@ func (r *run) timeSeries2(ctx context.Context, data []byte) error {
 			return malformed(err)
 		}
 		if f.number == 3 {
-			r.batch.lose(ingest.DistributionNotSupported, 1)
+			r.batch.Lose(ingest.DistributionNotSupported, 1)
 		}
 		if f.number != 2 {
 			continue

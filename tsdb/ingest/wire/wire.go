@@ -28,7 +28,7 @@
 //
 // A series is known by the bytes that its labels have in the body: a sample of
 // a series that was seen before costs a map lookup and no allocation. What is
-// remembered is bounded ([Options.MaxSeries], [Options.MaxRemembered]) and
+// remembered is bounded ([Options.MaxRemembered]) and
 // belongs to one project.
 package wire
 
@@ -55,8 +55,6 @@ const (
 	InvalidLine = "INVALID_LINE"
 	// TooManyLabels is a series with more labels than one may have.
 	TooManyLabels = "TOO_MANY_LABELS"
-	// TooManySeries is a series beyond Options.MaxSeries.
-	TooManySeries = "TOO_MANY_SERIES"
 )
 
 // Reasons of the Invalid errors of Decode.
@@ -79,6 +77,9 @@ const (
 	OTLP
 	// OTLPInJSON is OTLP in JSON.
 	OTLPInJSON
+	// CloudEvents are events in JSON; package collector reads them, and not a
+	// Decoder.
+	CloudEvents
 	formats
 )
 
@@ -118,9 +119,6 @@ type Request struct {
 	Unit Unit
 	// Data is the unpacked body. It is not kept.
 	Data []byte
-	// Replay says that the body was acknowledged before, so that the bound of
-	// series does not hold.
-	Replay bool
 }
 
 // Batch is what Decode made of a body. The zero value is ready; using one again
@@ -131,6 +129,9 @@ type Batch struct {
 	// Losses are the points that cannot be stored, by reason.
 	Losses []function.Loss
 
+	// buckets are those of the distributions among the samples, which the bound
+	// of points counts too.
+	buckets int
 	// key, text, fields, labels, symbols and spans are scratch space.
 	key, text []byte
 	fields    []influxField
@@ -142,8 +143,8 @@ type Batch struct {
 // maxKept bounds the samples whose memory a Batch keeps for the next body: 3 MB.
 const maxKept = 1 << 17
 
-// reset empties the batch and lets go of the last body.
-func (b *Batch) reset() {
+// Reset empties the batch and lets go of the last body.
+func (b *Batch) Reset() {
 	if cap(b.Samples) > maxKept {
 		b.Samples = nil
 	}
@@ -155,11 +156,12 @@ func (b *Batch) reset() {
 	clear(b.spans)
 	clear(b.labels)
 	b.Samples, b.Losses, b.fields = b.Samples[:0], b.Losses[:0], b.fields[:0]
+	b.buckets = 0
 	b.symbols, b.spans, b.labels = b.symbols[:0], b.spans[:0], b.labels[:0]
 }
 
-// lose counts n points that were dropped for reason.
-func (b *Batch) lose(reason string, n int) {
+// Lose counts n points that were dropped for reason.
+func (b *Batch) Lose(reason string, n int) {
 	if n == 0 {
 		return
 	}
@@ -182,22 +184,21 @@ type Options struct {
 	// MaxPoints bounds the points of one body; 1,000,000 by default, which
 	// take 24 MB.
 	MaxPoints int
-	// MaxSeries bounds the series of one project that may come within Window;
-	// 500,000 by default.
-	MaxSeries int
-	// Window is 24 hours by default.
+	// Window is after which time the series of a project are forgotten, so that
+	// those that are no more take no memory; 24 hours by default.
 	Window time.Duration
 	// MaxRemembered bounds the series that are remembered of all projects
 	// together; 1,000,000 by default, at half a kilobyte each. At the bound
-	// all is forgotten, and the series of every project are counted anew.
+	// all is forgotten. How many series a project may have is not decided here:
+	// the storage's gate does (tsdb/guard).
 	MaxRemembered int
 }
 
 // The defaults of Options.
 const (
-	defaultMaxFuture     = 48 * time.Hour
-	defaultMaxPoints     = 1_000_000
-	defaultMaxSeries     = 500_000
+	defaultMaxFuture = 48 * time.Hour
+	// DefaultMaxPoints is Options.MaxPoints if that is 0.
+	DefaultMaxPoints     = 1_000_000
 	defaultWindow        = 24 * time.Hour
 	defaultMaxRemembered = 1_000_000
 )
@@ -217,8 +218,7 @@ type Decoder struct {
 // New returns a decoder that asks descriptors for the metrics of new series.
 func New(descriptors ingest.Describer, o Options) *Decoder {
 	o.MaxFuture = cmp.Or(o.MaxFuture, defaultMaxFuture)
-	o.MaxPoints = cmp.Or(o.MaxPoints, defaultMaxPoints)
-	o.MaxSeries = cmp.Or(o.MaxSeries, defaultMaxSeries)
+	o.MaxPoints = cmp.Or(o.MaxPoints, DefaultMaxPoints)
 	o.Window = cmp.Or(o.Window, defaultWindow)
 	o.MaxRemembered = cmp.Or(o.MaxRemembered, defaultMaxRemembered)
 	return &Decoder{descriptors: descriptors, options: o, projects: map[string]*project{}}
@@ -242,7 +242,7 @@ const minTime = tsdb.Millis(24 * time.Hour / time.Millisecond)
 // Malformed, TooLarge with TooManyPoints, or Unavailable when the descriptors
 // are; then b is to be thrown away.
 func (d *Decoder) Decode(ctx context.Context, req *Request, b *Batch) error {
-	b.reset()
+	b.Reset()
 	if req.Format == OTLPInJSON {
 		data, err := otlpOfJSON(req.Data)
 		if err != nil {
@@ -275,7 +275,7 @@ func (d *Decoder) Decode(ctx context.Context, req *Request, b *Batch) error {
 		err = malformed(fmt.Errorf("there is no format %d", req.Format))
 	}
 	if err != nil {
-		b.reset()
+		b.Reset()
 	}
 	return err
 }
@@ -287,7 +287,7 @@ func malformed(err error) error {
 
 // room is an error when the body has more points than it may have.
 func (r *run) room() error {
-	if len(r.batch.Samples)+len(r.batch.fields) <= r.options.MaxPoints {
+	if len(r.batch.Samples)+len(r.batch.fields)+r.batch.buckets <= r.options.MaxPoints {
 		return nil
 	}
 	return &fault.Error{

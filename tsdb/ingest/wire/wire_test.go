@@ -13,6 +13,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/ingest/wire"
 	"selvedge.dev/tsdb/memory"
 )
@@ -45,8 +46,12 @@ func printed(b *wire.Batch) []string {
 			}
 			return "{" + strings.Join(parts, ",") + "}"
 		}
-		out = append(out, fmt.Sprintf("%s%s %s%s %s %s %+d %v", s.Series.Metric, labels(s.Series.MetricLabels),
-			s.Series.Resource, labels(s.Series.ResourceLabels), s.Series.Kind, s.Series.ValueType, s.Time-now, s.Value))
+		value := fmt.Sprint(s.Value)
+		if s.Distribution != nil {
+			value = string(distribution.AppendJSON(nil, s.Distribution))
+		}
+		out = append(out, fmt.Sprintf("%s%s %s%s %s %s %+d %s", s.Series.Metric, labels(s.Series.MetricLabels),
+			s.Series.Resource, labels(s.Series.ResourceLabels), s.Series.Kind, s.Series.ValueType, s.Time-now, value))
 	}
 	return out
 }
@@ -160,28 +165,19 @@ func TestInflux_Precision(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestDecoder_BoundsSeries(t *testing.T) {
+// What is forgotten is learned again.
+func TestDecoder_Forgets(t *testing.T) {
 	t.Parallel()
-	d := newDecoder(wire.Options{MaxSeries: 2, Window: time.Hour})
-	lines := []byte("m,i=1 v=1\nm,i=2 v=1\nm,i=3 v=1\nm,i=1 v=2")
-	req := &wire.Request{Project: "p", Format: wire.Influx, Now: now, Unit: 1, Data: lines}
+	d := newDecoder(wire.Options{Window: time.Hour})
+	req := &wire.Request{Project: "p", Format: wire.Influx, Now: now, Unit: 1, Data: []byte("m,i=1 v=1\nm,i=2 v=1\nm,i=1 v=2")}
 	b := &wire.Batch{}
-	f := func(samples int, lost string) {
-		t.Helper()
+	for range 4 {
 		require.NoError(t, d.Decode(t.Context(), req, b))
-		require.Len(t, b.Samples, samples)
-		require.Equal(t, lost, losses(b))
+		require.Len(t, b.Samples, 3)
+		require.Empty(t, losses(b))
+		require.Same(t, b.Samples[0].Series, b.Samples[2].Series)
+		req.Now += 1_800_001
 	}
-	f(3, "TOO_MANY_SERIES=1")
-	f(3, "TOO_MANY_SERIES=1")
-	req.Data = []byte("m,i=3 v=1")
-	f(0, "TOO_MANY_SERIES=1")
-	req.Now += 3_600_001
-	f(1, "") // the window is over
-	req.Data, req.Replay = lines, true
-	f(4, "") // what was acknowledged is never refused
-	req.Project, req.Replay = "q", false
-	f(3, "TOO_MANY_SERIES=1") // each project has its own
 }
 
 func TestDecoder_BoundsPointsAndMemory(t *testing.T) {

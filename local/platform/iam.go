@@ -1,0 +1,98 @@
+package platform
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	functionsiam "selvedge.dev/functions/iam"
+	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/iam/oidc"
+	"selvedge.dev/sdk/schema"
+)
+
+// doorPermissions are the permissions that doors ask for which are in no proto
+// file of a service.
+var doorPermissions = []string{
+	iam.Publish,
+	"iam.deviceKeys.create", "iam.deviceKeys.delete", "iam.deviceKeys.list",
+	"iam.keys.create", "iam.keys.delete", "iam.keys.list",
+	"logging.events.list", "logging.losses.list",
+	"monitoring.metricDescriptors.create", "monitoring.metricDescriptors.delete", "monitoring.metricDescriptors.list",
+	"monitoring.timeSeries.create", "monitoring.timeSeries.delete", "monitoring.timeSeries.list",
+	"monitoring.timeSeriesBounds.get", "monitoring.timeSeriesBounds.update",
+	createSnapshot, "platform.status.get",
+	"reference.peers.call",
+}
+
+// OIDC is an OpenID Connect provider.
+type OIDC struct {
+	// Issuer is its address, ClientID what it calls this platform.
+	Issuer, ClientID string
+	// SecretFile is the file with the client's secret; "" is a public client.
+	SecretFile string
+}
+
+// openProvider makes the provider that people sign in at, nil for none.
+func (p *Platform) openProvider(publicURL string) (*oidc.Provider, error) {
+	c := p.config.OIDC
+	if c.Issuer == "" {
+		return nil, nil
+	}
+	var secret []byte
+	if c.SecretFile != "" {
+		var err error
+		if secret, err = os.ReadFile(c.SecretFile); err != nil {
+			return nil, fmt.Errorf("the secret of the OpenID Connect client: %w", err)
+		}
+	}
+	return oidc.New(oidc.Options{
+		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: string(bytes.TrimSpace(secret)), RedirectURL: publicURL + functionsiam.CallbackPath,
+	})
+}
+
+// newAccess makes what decides who may do what. It knows nothing before
+// openAccounts.
+func (p *Platform) newAccess(services []*schema.Service) error {
+	domains := make([]string, len(services))
+	for i, s := range services {
+		domains[i] = s.Domain
+	}
+	engine := access.New(access.Options{Implied: iam.ImpliedOn(domains)})
+	p.feed = functionsiam.NewFeed(engine)
+	var err error
+	p.access, err = iam.NewAuthorizer(engine)
+	return err
+}
+
+// openAccounts opens the service of accounts and roles, and has decisions know
+// what there is.
+func (p *Platform) openAccounts(ctx context.Context) error {
+	st := p.resources.store
+	if err := p.feed.Fill(ctx, st); err != nil {
+		return err
+	}
+	identity, err := st.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	issuer := event.Authority + "platforms/" + identity
+	public := strings.TrimSuffix(cmp.Or(p.config.PublicURL, p.URL()), "/")
+	provider, err := p.openProvider(public)
+	if err != nil {
+		return err
+	}
+	p.accounts, err = functionsiam.NewAccounts(st, p.feed, functionsiam.AccountsOptions{
+		Service: p.resources.options, Issuer: issuer, Permissions: doorPermissions, Provider: provider, PublicURL: public,
+	})
+	if err != nil {
+		return err
+	}
+	p.who = iam.NewAccountAuthenticator(p.feed.Accounts(), issuer, p.keyring)
+	return p.accounts.Seed(ctx)
+}

@@ -1,0 +1,71 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+
+	"selvedge.dev/functions/meta"
+	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/registry"
+	"selvedge.dev/sdk/schema"
+)
+
+// metaRules are the rules of the registry: service accounts make services, for
+// their projects, and the platform's own services are those that everybody uses.
+func metaRules(own []*schema.Service) meta.Rules {
+	rules := meta.Rules{Caller: func(ctx context.Context) meta.Caller {
+		p := iam.PrincipalOf(ctx)
+		return meta.Caller{ServiceAccount: p.Kind == iam.ServiceAccount, Project: "projects/" + p.Project}
+	}}
+	for _, s := range own {
+		rules.Core = append(rules.Core, s.Domain)
+	}
+	return rules
+}
+
+// runRegistry registers the platform's region and services, from within, closes
+// registered, and follows the registry until ctx ends. What it needs of the
+// platform is running: the hub, and the registry's own Run.
+func (p *Platform) runRegistry(ctx context.Context, registered chan<- struct{}) error {
+	var open []*registry.Registry
+	defer func() {
+		for _, r := range open {
+			r.Close()
+		}
+	}()
+	// The registry itself brings the region.
+	for _, s := range []*schema.Service{p.meta.Schema(), p.accounts.Schema(), p.registry.Schema()} {
+		r, err := p.register(ctx, s)
+		switch {
+		case err == nil:
+			open = append(open, r)
+		case ctx.Err() != nil:
+			return nil // it stops before it began
+		default:
+			return err
+		}
+	}
+	close(registered)
+	<-ctx.Done()
+	return nil
+}
+
+// register registers a service of the platform.
+func (p *Platform) register(ctx context.Context, s *schema.Service) (*registry.Registry, error) {
+	itself := s == p.meta.Schema()
+	region := p.config.Region
+	if region == "" {
+		region = defaultRegion
+	}
+	r, err := registry.Open(ctx, registry.Options{
+		Meta:   p.meta.Local(meta.Caller{ServiceAccount: true, Registry: itself}),
+		Region: region, NewRegion: itself,
+		Service:    registry.Service{Versions: []*schema.Service{s}},
+		Deployment: registry.Deployment{Endpoint: p.URL()},
+		Logger:     p.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registering %s: %w", s.Domain, err)
+	}
+	return r, nil
+}
