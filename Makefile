@@ -55,6 +55,9 @@ tools: # linter and formatters at the versions of tests/lint/go.mod, generators 
 conformance: ## our filters and delivery against Knative's own packages
 	go -C tests/conformance test -timeout 15m ./...
 
+clients: ## clients that are not ours, unmodified, against the program
+	@for m in tests/clients/*/go.mod; do d=$$(dirname "$$m"); go -C "$$d" test -timeout 10m ./... || exit 1; done
+
 crash: ## the journal's crash model, 200,000 power cuts
 	SELVEDGE_CRASH_CUTS=200000 go test -timeout 2h -run Crash ./sdk/journal
 
@@ -66,6 +69,8 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 bench: build ## throughput, latency, memory and start of the platform here; DATABASE='host=… dbname=…' adds PostgreSQL
 	go run ./tests/bench -program bin/selvedge
 	go run ./tests/bench/resources -program bin/selvedge -database '$(DATABASE)'
+	go run ./tests/bench/series -program bin/selvedge
+	go run ./tests/bench/access -program bin/selvedge
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)
@@ -75,4 +80,4 @@ edge: ## the device's runtime for arm64 and armv7, with sizes
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/edged-armv7 ./edgeruntime/cmd/edged
 	@du -h --apparent-size bin/edged-*
 
-.PHONY: help build run test check generate breaking fmt tools conformance crash fuzz bench dist edge
+.PHONY: help build run test check generate breaking fmt tools conformance clients crash fuzz bench dist edge

@@ -185,21 +185,51 @@ func (p *Platform) Stop(ctx context.Context) error {
 func (p *Platform) Output() string { return p.output.String() }
 
 // Memory is the resident memory of the process, in bytes (Linux).
-func (p *Platform) Memory() (int64, error) { return residentMemory(p.cmd.Process.Pid) }
+func (p *Platform) Memory() (int64, error) { return memory(p.cmd.Process.Pid, "VmRSS:") }
 
-// residentMemory is the resident memory of a process, in bytes (Linux).
-func residentMemory(pid int) (int64, error) {
+// Peak is the most resident memory that the process ever had, in bytes (Linux).
+func (p *Platform) Peak() (int64, error) { return memory(p.cmd.Process.Pid, "VmHWM:") }
+
+// memory is a figure of the memory of a process, in bytes (Linux).
+func memory(pid int, name string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, errors.New("no VmRSS in the process status")
+	return 0, fmt.Errorf("no %s in the process status", name)
+}
+
+// Processor is how long processors have worked for the process (Linux).
+func (p *Platform) Processor() (time.Duration, error) { return processorTime(p.cmd.Process.Pid) }
+
+// processorTime is how long processors have worked for a process, in its own
+// code and in the kernel, to the hundredth of a second (Linux).
+func processorTime(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name in brackets may hold anything; the fields after it are numbers.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	const user, system = 11, 12
+	if len(fields) <= system {
+		return 0, errors.New("no processor time in the process status")
+	}
+	total := time.Duration(0)
+	for _, text := range fields[user : system+1] {
+		ticks, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		total += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return total, nil
 }
 
 // tail keeps the newest bytes that were written to it.

@@ -97,7 +97,13 @@ func (v *Victoria) answers(ctx context.Context) bool {
 }
 
 // Memory is the resident memory of the process, in bytes (Linux).
-func (v *Victoria) Memory() (int64, error) { return residentMemory(v.cmd.Process.Pid) }
+func (v *Victoria) Memory() (int64, error) { return memory(v.cmd.Process.Pid, "VmRSS:") }
+
+// Peak is the most resident memory that the process ever had, in bytes (Linux).
+func (v *Victoria) Peak() (int64, error) { return memory(v.cmd.Process.Pid, "VmHWM:") }
+
+// Processor is how long processors have worked for the process (Linux).
+func (v *Victoria) Processor() (time.Duration, error) { return processorTime(v.cmd.Process.Pid) }
 
 // Stop has the server write everything to its files and end.
 func (v *Victoria) Stop() error {

@@ -12,21 +12,30 @@ import (
 type dataset struct {
 	// name is the measurement of the line protocol and the last part of the
 	// event's type.
-	name    string
-	metrics int
-	start   time.Time
-	step    time.Duration
+	name           string
+	hosts, metrics int
+	start          time.Time
+	step           time.Duration
+	// samples is how many each series has.
 	samples int
 }
-
-// hosts is how many hosts there are.
-const hosts = 100
 
 // host is the name of the i-th host.
 func host(i int) string { return fmt.Sprintf("host-%03d", i) }
 
 // end is the time of the last sample.
 func (d dataset) end() time.Time { return d.start.Add(time.Duration(d.samples-1) * d.step) }
+
+// total is how many samples there are.
+func (d dataset) total() int { return d.samples * d.hosts * d.metrics }
+
+// ending is d with as many samples as there are in the span, the last one at
+// end.
+func (d dataset) ending(end time.Time, span time.Duration) dataset {
+	d.samples = int(span / d.step)
+	d.start = end.Add(-time.Duration(d.samples-1) * d.step)
+	return d
+}
 
 // part is the i-th of n parts of the data, by time.
 func (d dataset) part(i, n int) dataset {
@@ -67,6 +76,33 @@ func (d dataset) each(from, to int, f func(rows) error) error {
 	}
 	return nil
 }
+
+// way is a way in.
+type way uint8
+
+// The ways in: lines of Influx, batches of events with all metrics of a host in
+// each to the door for series, and the same to the broker, whose triggers take
+// them to the series.
+const (
+	byLine way = iota
+	byEvent
+	byTrigger
+	ways
+)
+
+// protocol is what is sent.
+type protocol struct {
+	// media is the type of a body, encode appends rows to one, and close ends
+	// it.
+	media, close string
+	encode       func(b []byte, r rows) []byte
+}
+
+// The protocols.
+var (
+	lines  = protocol{media: "text/plain", encode: appendLine}
+	events = protocol{media: "application/cloudevents-batch+json", encode: appendEvent, close: "]"}
+)
 
 // appendLine appends rows as a line of the Influx protocol, in milliseconds.
 func appendLine(b []byte, r rows) []byte {

@@ -19,9 +19,17 @@ import (
 	"selvedge.dev/tests/process"
 )
 
+// The names of the targets.
+const (
+	nameOurs     = "Selvedge"
+	nameVictoria = "VictoriaMetrics"
+)
+
 // server is a program that runs.
 type server interface {
 	Memory() (int64, error)
+	Peak() (int64, error)
+	Processor() (time.Duration, error)
 }
 
 // target is a server with series, as a client over HTTP sees it.
@@ -30,37 +38,21 @@ type target struct {
 	process server
 	url     string
 	http    *http.Client
-	// write is the path that data is posted to, media its type, and encode
-	// appends rows to a body, which close ends.
-	write, media string
-	encode       func(b []byte, r rows) []byte
-	close        string
+	// ways are the paths that data is posted to; "" is for none.
+	ways [ways]string
 	// settle returns when all that was written is stored.
 	settle func(ctx context.Context) error
-	// ask asks a question, appends the answers to the buffer, and returns how
-	// many requests that took.
-	ask func(ctx context.Context, t *target, q question, answer *bytes.Buffer) error
+	// ask asks a question, and calls page with each part of the answer, which is
+	// valid until it returns.
+	ask func(ctx context.Context, t *target, q question, page func([]byte)) error
+	// answer is the buffer of answers, used again so that the client has little to
+	// do with them.
+	answer bytes.Buffer
 	// sum is how many points the answers hold and what they sum up to.
 	sum func(answers []byte) (int, float64, error)
 	// stop ends the server; data is the folder with the samples.
 	stop func() error
 	data string
-}
-
-// question asks for aligned series.
-type question struct {
-	name     string
-	set      dataset
-	metrics  int
-	hosts    int // 0 is all, one by one
-	aligner  string
-	function string // of MetricsQL, with %s for the selector in brackets
-	reduce   bool   // to the greatest over hosts
-	period   time.Duration
-	span     time.Duration
-	times    int
-	end      time.Time
-	cached   bool // may be answered from what was computed before
 }
 
 // startOurs runs Selvedge.
@@ -70,8 +62,8 @@ func startOurs(ctx context.Context, program, dir string) (*target, error) {
 		return nil, err
 	}
 	return &target{
-		name: "Selvedge", process: p, url: p.URL, http: newClient(),
-		write: "/v1/events", media: "application/cloudevents-batch+json", encode: appendEvent, close: "]",
+		name: nameOurs, process: p, url: p.URL, http: newClient(),
+		ways:   [ways]string{"/influx/write?precision=ms&project=default", "/cloudevents/write?project=default", "/v1/events"},
 		settle: func(ctx context.Context) error { return drained(ctx, p) },
 		ask:    askOurs, sum: sumOurs, data: filepath.Join(dir, "series"),
 		stop: func() error { return p.Stop(context.WithoutCancel(ctx)) },
@@ -79,7 +71,7 @@ func startOurs(ctx context.Context, program, dir string) (*target, error) {
 }
 
 // register makes the hosts devices of the platform.
-func register(ctx context.Context, t *target) error {
+func register(ctx context.Context, t *target, hosts int) error {
 	for i := range hosts {
 		body := []byte(`{"route":"writer"}`)
 		if err := t.post(ctx, "/v1/projects/default/devices?deviceId="+host(i), "application/json", body); err != nil {
@@ -87,6 +79,51 @@ func register(ctx context.Context, t *target) error {
 		}
 	}
 	return nil
+}
+
+// rollUp declares rollups of an hour and of a day, and waits until they are
+// computed.
+func rollUp(ctx context.Context, t *target, d dataset) error {
+	path := "/v3/projects/default/metricRollups/" + d.name + "_m0"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, t.url+path,
+		strings.NewReader(`{"rollups":[{"period":"3600s","aligners":["ALIGN_MEAN"]},{"period":"86400s","aligners":["ALIGN_MEAN"]}]}`))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if err := t.do(req, new(bytes.Buffer)); err != nil {
+		return err
+	}
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		var answer bytes.Buffer
+		if err := t.get(ctx, path, &answer); err != nil {
+			return err
+		}
+		var told struct {
+			Rollups []struct {
+				Status *struct {
+					EndTime time.Time `json:"endTime"`
+					Marked  int64     `json:"marked"`
+				} `json:"status"`
+			} `json:"rollups"`
+		}
+		if err := json.Unmarshal(answer.Bytes(), &told); err != nil {
+			return err
+		}
+		left := len(told.Rollups)
+		for _, r := range told.Rollups {
+			if r.Status != nil && r.Status.Marked == 0 && !r.Status.EndTime.Before(d.end().Truncate(24*time.Hour)) {
+				left--
+			}
+		}
+		if left == 0 {
+			fmt.Printf("rollups of %d samples computed in %.1f s\n", d.total(), time.Since(begin).Seconds())
+			return nil
+		}
+		if time.Since(begin) > time.Minute {
+			return fmt.Errorf("rollups are not computed: %s", answer.Bytes())
+		}
+	}
 }
 
 // drained waits until no trigger has anything left to do.
@@ -118,9 +155,9 @@ func startVictoria(ctx context.Context, program, dir string) (*target, error) {
 		return nil, err
 	}
 	t := &target{
-		name: "VictoriaMetrics", process: v, url: v.URL, http: newClient(),
-		write: "/write?precision=ms", media: "text/plain", encode: appendLine,
-		ask: askVictoria, sum: sumVictoria, data: dir, stop: v.Stop,
+		name: nameVictoria, process: v, url: v.URL, http: newClient(),
+		ways: [ways]string{"/write?precision=ms"},
+		ask:  askVictoria, sum: sumVictoria, data: dir, stop: v.Stop,
 	}
 	t.settle = func(ctx context.Context) error { return t.get(ctx, "/internal/force_flush", new(bytes.Buffer)) }
 	return t, nil
@@ -170,10 +207,10 @@ func (t *target) do(req *http.Request, answer *bytes.Buffer) error {
 var nextPage = regexp.MustCompile(`"nextPageToken":\s*"([^"]+)"\s*\}\s*$`)
 
 // askOurs asks Selvedge for all pages.
-func askOurs(ctx context.Context, t *target, q question, answer *bytes.Buffer) error {
+func askOurs(ctx context.Context, t *target, q question, page func([]byte)) error {
 	var types, devices []string
 	for i := range q.metrics {
-		types = append(types, fmt.Sprintf("%q", fmt.Sprintf("com.example.%s/m%d", q.set.name, i)))
+		types = append(types, fmt.Sprintf("%q", fmt.Sprintf("%s_m%d", q.set.name, i)))
 	}
 	filter := "metric.type = " + types[0]
 	if len(types) > 1 {
@@ -183,7 +220,7 @@ func askOurs(ctx context.Context, t *target, q question, answer *bytes.Buffer) e
 		devices = append(devices, strconv.Quote(host(i)))
 	}
 	if len(devices) > 0 {
-		filter += " AND resource.labels.device_id = one_of(" + strings.Join(devices, ",") + ")"
+		filter += " AND metric.labels.host = one_of(" + strings.Join(devices, ",") + ")"
 	}
 	params := url.Values{
 		"filter": {filter}, "aggregation.perSeriesAligner": {q.aligner}, "aggregation.alignmentPeriod": {fmt.Sprintf("%ds", q.period/time.Second)},
@@ -193,12 +230,13 @@ func askOurs(ctx context.Context, t *target, q question, answer *bytes.Buffer) e
 		params.Set("aggregation.crossSeriesReducer", "REDUCE_MAX")
 	}
 	for {
-		from := answer.Len()
-		if err := t.get(ctx, "/v3/projects/default/timeSeries?"+params.Encode(), answer); err != nil {
+		t.answer.Reset()
+		if err := t.get(ctx, "/v3/projects/default/timeSeries?"+params.Encode(), &t.answer); err != nil {
 			return err
 		}
-		page := answer.Bytes()[from:]
-		token := nextPage.FindSubmatch(page[max(0, len(page)-1024):])
+		text := t.answer.Bytes()
+		page(text)
+		token := nextPage.FindSubmatch(text[max(0, len(text)-1024):])
 		if token == nil {
 			return nil
 		}
@@ -208,7 +246,7 @@ func askOurs(ctx context.Context, t *target, q question, answer *bytes.Buffer) e
 
 // askVictoria asks VictoriaMetrics for the same. Its window is open at the
 // start too, and it answers for both ends of the range.
-func askVictoria(ctx context.Context, t *target, q question, answer *bytes.Buffer) error {
+func askVictoria(ctx context.Context, t *target, q question, page func([]byte)) error {
 	names := make([]string, q.metrics)
 	for i := range names {
 		names[i] = fmt.Sprintf("%s_m%d", q.set.name, i)
@@ -233,7 +271,10 @@ func askVictoria(ctx context.Context, t *target, q question, answer *bytes.Buffe
 	if !q.cached {
 		params.Set("nocache", "1")
 	}
-	return t.get(ctx, "/api/v1/query_range?"+params.Encode(), answer)
+	t.answer.Reset()
+	err := t.get(ctx, "/api/v1/query_range?"+params.Encode(), &t.answer)
+	page(t.answer.Bytes())
+	return err
 }
 
 // sumOurs adds up all points.

@@ -3,7 +3,6 @@ package google
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -27,30 +26,21 @@ import (
 	"selvedge.dev/tests/process"
 )
 
-// selvedge is the program under test, built once by TestMain.
-var selvedge string
+// selvedge is the program under test, built once by TestMain; certFile and
+// keyFile are a certificate that every client here trusts.
+var selvedge, certFile, keyFile string
 
 // TestMain builds the program.
 func TestMain(m *testing.M) {
-	code, err := buildAndRun(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// buildAndRun builds the program into a folder that lives as long as m.
-func buildAndRun(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "selvedge-google-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if selvedge, err = process.Build(context.Background(), dir, "local"); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	os.Exit(process.Main(m, func(ctx context.Context, dir string) (err error) {
+		if selvedge, err = process.Build(ctx, dir, "local"); err != nil {
+			return err
+		}
+		if certFile, keyFile, err = process.Certificate(dir); err != nil {
+			return err
+		}
+		return os.Setenv("SSL_CERT_FILE", certFile)
+	}))
 }
 
 // bearer sends a key with every call.
@@ -65,22 +55,34 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 // machine in the clear.
 func (bearer) RequireTransportSecurity() bool { return false }
 
-// connect starts a platform and makes Google's client of it.
-func connect(t *testing.T) *apiv3.MetricClient {
+// start starts a platform.
+func start(t *testing.T, args ...string) *process.Platform {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	p, err := process.Start(ctx, selvedge, t.TempDir())
+	p, err := process.Start(ctx, selvedge, t.TempDir(), args...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.Kill() }) // it may have ended already
-	c, err := apiv3.NewMetricClient(t.Context(),
-		option.WithEndpoint(strings.TrimPrefix(p.URL, "http://")),
-		option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-		option.WithGRPCDialOption(grpc.WithPerRPCCredentials(bearer(process.AdminKey))))
+	return p
+}
+
+// dial makes Google's client.
+func dial(t *testing.T, o ...option.ClientOption) *apiv3.MetricClient {
+	t.Helper()
+	c, err := apiv3.NewMetricClient(t.Context(), o...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
+}
+
+// connect starts a platform without TLS and makes Google's client of it.
+func connect(t *testing.T) *apiv3.MetricClient {
+	t.Helper()
+	return dial(t,
+		option.WithEndpoint(strings.TrimPrefix(start(t).URL, "http://")),
+		option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+		option.WithGRPCDialOption(grpc.WithPerRPCCredentials(bearer(process.AdminKey))))
 }
 
 // project is the project that a platform begins with, sales the metric that is
