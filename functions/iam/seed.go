@@ -30,7 +30,9 @@ func (a *Accounts) builtIns() []*iamv1.Role {
 		iam.Administrator: {DisplayName: "Administrator", Category: iamv1.Role_OWNER, Description: "Everything."},
 		iam.ProjectEditor: {DisplayName: "Project editor", Category: iamv1.Role_USER, Description: "Everything but accounts, roles and keys; the keys of devices too."},
 		iam.DeviceRole:    {DisplayName: "Device", Category: iamv1.Role_AGENT, Description: "Posts events."},
-		iam.Public:        {DisplayName: "Public", Category: iamv1.Role_PUBLIC, Description: "Reads which roles and permissions services have; everybody has it."},
+		iam.Public:        {DisplayName: "Public", Category: iamv1.Role_PUBLIC, Description: "Reads what the platform's own services have; everybody has it."},
+		iam.RegionViewer:  {DisplayName: "Region viewer", Category: iamv1.Role_PUBLIC, Description: "Reads which regions there are; everybody has it."},
+		iam.ServiceRole:   {DisplayName: "Service", Category: iamv1.Role_SERVICE, Description: "Registers a service and finds others; bound on the platform."},
 		viewer:            {DisplayName: "Viewer", Category: iamv1.Role_USER, Description: "Reads everything."},
 	}
 	all := append(iam.BuiltIn(), access.Role{Name: viewer, Grants: []access.Grant{{Permissions: a.reading()}}})

@@ -22,9 +22,15 @@ const (
 	ProjectEditor = builtIn + "project-editor"
 	// DeviceRole is what a device may do: post events.
 	DeviceRole = builtIn + "device"
-	// Public is what everybody with credentials may read of services: which roles
-	// and permissions they have.
+	// Public is what everybody with credentials may read of the platform's own
+	// services: their roles and permissions, types and deployments.
 	Public = builtIn + "public"
+	// RegionViewer is what everybody with credentials may read of the platform:
+	// which regions there are.
+	RegionViewer = builtIn + "region-viewer"
+	// ServiceRole is what an account needs, on the platform, to register a
+	// service and to find others.
+	ServiceRole = builtIn + "service"
 )
 
 // projectMember begins the member that a project's key is, before its id.
@@ -46,13 +52,23 @@ func BuiltIn() []access.Role {
 		{Name: Public, Grants: []access.Grant{{Permissions: []string{
 			"iam.permissions.get", "iam.permissions.list", "iam.permissions.search", "iam.permissions.watch",
 			"iam.roles.get", "iam.roles.list", "iam.roles.search", "iam.roles.watch",
+			"meta.services.get", "meta.deployments.get", "meta.deployments.list", "meta.resources.get", "meta.resources.list",
+		}}}},
+		{Name: RegionViewer, Grants: []access.Grant{{Permissions: []string{
+			"meta.regions.get", "meta.regions.list", "meta.regions.search", "meta.regions.watch",
+		}}}},
+		{Name: ServiceRole, Grants: []access.Grant{{Permissions: []string{
+			"meta.services.get", "meta.services.create", "meta.services.update", "meta.services.watch",
+			"meta.deployments.get", "meta.deployments.create", "meta.deployments.update", "meta.deployments.watch",
+			"meta.resources.list", "meta.resources.create", "meta.resources.update",
 		}}}},
 	}
 }
 
-// ImpliedOn is [Implied], and the role [Public] on services, which are domains.
+// ImpliedOn is [Implied], and the roles [RegionViewer] on the platform and
+// [Public] on services, which are domains.
 func ImpliedOn(services []string) func(member string) []access.Implied {
-	var public []access.Implied
+	public := []access.Implied{{Role: RegionViewer}}
 	for _, s := range services {
 		public = append(public, access.Implied{Role: Public, Scope: "services/" + s})
 	}

@@ -187,11 +187,9 @@ func (a accessOf) bind(t *testing.T, scope, id, role, account string) {
 // builtIn is what the names of the built-in roles begin with.
 const builtIn = "services/iam.selvedge.dev/roles/"
 
-// TestAccess_EveryDoorForEverybody is the matrix: every door, for every kind of
-// principal. SPEC A3
-func TestAccess_EveryDoorForEverybody(t *testing.T) {
-	t.Parallel()
-	a := accessOf{start(t, t.TempDir()), "p"}
+// everybody makes the devices d1 and d2 and a key of every kind of principal.
+func (a accessOf) everybody(t *testing.T) map[string]string {
+	t.Helper()
 	call(t, a.p, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"d1"}}, map[string]any{}, nil)
 	call(t, a.p, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"d2"}}, map[string]any{}, nil)
 	keys := map[string]string{
@@ -222,7 +220,15 @@ func TestAccess_EveryDoorForEverybody(t *testing.T) {
 	top := a.account(t, "q", "top")
 	a.bind(t, "", "top", builtIn+"administrator", top)
 	keys["administrator"] = a.key(t, top, "k")
+	return keys
+}
 
+// TestAccess_EveryDoorForEverybody is the matrix: every door, for every kind of
+// principal. SPEC A3
+func TestAccess_EveryDoorForEverybody(t *testing.T) {
+	t.Parallel()
+	a := accessOf{start(t, t.TempDir()), "p"}
+	keys := a.everybody(t)
 	// What everybody gets who reads, who writes, and who posts an event of d1.
 	want := map[string][3]string{
 		"anonymous": {nobody401, nobody401, nobody401}, "no key": {nobody401, nobody401, nobody401},
@@ -243,6 +249,50 @@ func TestAccess_EveryDoorForEverybody(t *testing.T) {
 			require.Equal(t, want[who][1], door(key), "%s writes by %s", who, name)
 		}
 		require.Equal(t, want[who][2], a.publish(t, key), "%s posts an event", who)
+	}
+	stop(t, a.p)
+}
+
+// The registry, for every kind of principal: everybody reads the regions and the
+// platform's own services, and nobody changes them but the administrator's key; a
+// service is made by an account that has the role for it, and by nobody else.
+// SPEC A3, 1.F 10
+func TestAccess_Registry(t *testing.T) {
+	t.Parallel()
+	a := accessOf{start(t, t.TempDir()), "p"}
+	keys := a.everybody(t)
+	maker := a.account(t, "p", "maker")
+	a.bind(t, "", "maker", builtIn+"service", maker)
+	keys["account that makes services"] = a.key(t, maker, "k")
+	create := func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{
+			http.MethodPost, "/v1/services?serviceId=acme.example.com&validateOnly=true",
+			`{"multiRegionPolicy":{"enabledRegions":["local"],"defaultControlRegion":"local"},"versions":[{"version":"v1"}]}`, []string{"Content-Type: application/json"},
+		})
+		return ofStatus(code)
+	}
+	get := func(path string) func(string) string {
+		return func(key string) string {
+			code, _ := send(t, a.p, key, httpCall{method: http.MethodGet, path: path})
+			return ofStatus(code)
+		}
+	}
+	update := func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPatch, "/v1/services/devices.selvedge.dev?validateOnly=true", `{"displayName":"x"}`, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
+	}
+	for who, key := range keys {
+		want := []string{passed200, passed200, passed200, denied403, denied403}
+		switch who {
+		case "anonymous", "no key", "expired key", "revoked key", "disabled account":
+			want = []string{nobody401, nobody401, nobody401, nobody401, nobody401}
+		case "administrator's key":
+			want[4] = passed200
+		case "administrator", "account that makes services": // accounts, of projects that own no service yet
+			want[3] = passed200
+		}
+		got := []string{get("/v1/regions/local")(key), get("/v1/services/devices.selvedge.dev")(key), get("/v1/services/devices.selvedge.dev/deployments")(key), create(key), update(key)}
+		require.Equal(t, want, got, who)
 	}
 	stop(t, a.p)
 }
