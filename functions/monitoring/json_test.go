@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,7 @@ func drawResult(rt *rapid.T) query.Result {
 		r.Points.Times = append(r.Points.Times, tsdb.Millis(rapid.Int64Range(-62_135_596_000_000, 253_402_300_799_999).Draw(rt, "time")))
 		r.Points.Values = append(r.Points.Values, value.Draw(rt, "value"))
 	}
+	slices.Sort(r.Points.Times)
 	return r
 }
 
