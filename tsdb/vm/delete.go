@@ -133,7 +133,7 @@ func (s *Store) remove(ctx context.Context, sel tsdb.Selection, since tsdb.Milli
 	if len(d.seen.hashes) == 0 {
 		return 0, nil
 	}
-	filters, err := d.filters()
+	filters, err := d.filters(s)
 	if err != nil {
 		return 0, err
 	}
@@ -203,9 +203,9 @@ func (d *deletion) see(o *Options, name []byte, mn *storage.MetricName) error {
 
 // filters match the series to delete and no others: the whole metric or
 // project, or every label of a series with its value and no label more.
-func (d *deletion) filters() ([]*storage.TagFilters, error) {
+func (d *deletion) filters(s *Store) ([]*storage.TagFilters, error) {
 	if !d.partly() {
-		f, err := filtersOf(tsdb.Selection{Project: d.sel.Project, Metric: d.sel.Metric})
+		f, err := s.filtersOf(tsdb.Selection{Project: d.sel.Project, Metric: d.sel.Metric})
 		return []*storage.TagFilters{f}, err
 	}
 	var mn storage.MetricName
@@ -214,7 +214,10 @@ func (d *deletion) filters() ([]*storage.TagFilters, error) {
 		if err := mn.Unmarshal(name); err != nil {
 			return nil, fmt.Errorf("parse series name %q: %w", name, err)
 		}
-		filters := storage.NewTagFilters()
+		filters, err := s.newFilters()
+		if err != nil {
+			return nil, err
+		}
 		if err := filters.Add(nil, mn.MetricGroup, false, false); err != nil {
 			return nil, fmt.Errorf("filter by metric: %w", err)
 		}

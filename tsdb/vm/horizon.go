@@ -78,6 +78,9 @@ func (s *Store) reveal() (uint64, time.Duration) {
 	defer s.adding.Unlock()
 	start := time.Now()
 	s.engine.DebugFlush()
+	var m storage.Metrics
+	s.engine.UpdateMetrics(&m)
+	s.indexed.Store(m.TableMetrics.IndexDBMetrics.ItemsAdded)
 	return s.added.Load(), min(max(revealRest, revealShare*time.Since(start)), revealRestMax)
 }
 

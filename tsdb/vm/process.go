@@ -22,6 +22,11 @@ var process struct {
 	log  atomic.Pointer[slog.Logger]
 }
 
+// filterCacheBytes bounds what the engine remembers of which series a filter
+// finds, of each month: what it would take by itself with the default of
+// CacheBytes.
+const filterCacheBytes = 4 << 20
+
 // configure makes the process ready for the engine. The engine reads the flags
 // of the standard flag package, which only the main of a program of its own
 // would parse; here they are parsed without arguments unless that was done
@@ -43,10 +48,7 @@ func configure(o Options) error {
 		}
 		logger.SetOutputForTests(logBridge{&process.log})
 		storage.SetFreeDiskSpaceLimit(o.MinFreeBytes)
-		// The engine caches which series a filter finds, and forgets that
-		// up to ten seconds after a new series is visible: a cache of one
-		// byte keeps nothing.
-		storage.SetTagFiltersCacheSize(1)
+		storage.SetTagFiltersCacheSize(filterCacheBytes)
 	})
 	return process.err
 }

@@ -87,20 +87,9 @@ type blockOf struct {
 
 // run searches, then reads series by series.
 func (q *query) run(ctx context.Context) error {
-	filters := storage.NewTagFilters()
-	project := escapeOf(q.sel.Project) + q.sel.Project
-	if err := filters.Add([]byte(projectLabel), []byte(project), false, false); err != nil {
-		return fmt.Errorf("filter by project: %w", err)
-	}
-	if q.sel.Metric != "" {
-		if err := filters.Add(nil, []byte(q.sel.Metric), false, false); err != nil {
-			return fmt.Errorf("filter by metric: %w", err)
-		}
-	}
-	for _, c := range q.sel.Where {
-		if err := addCondition(filters, c); err != nil {
-			return fmt.Errorf("filter by %s: %w", c.Label, err)
-		}
+	filters, err := q.store.filtersOf(q.sel)
+	if err != nil {
+		return err
 	}
 	var search storage.Search
 	// The bound of matching series is after Keep, of which the engine does

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
@@ -102,7 +103,7 @@ func (s *seen) has(series *tsdb.Series) bool {
 // walk calls f with the engine's name of every series that may match the
 // selection and has a block in the time range; a name may come again.
 func (s *Store) walk(ctx context.Context, sel tsdb.Selection, within storage.TimeRange, f func(name []byte, mn *storage.MetricName) error) error {
-	filters, err := filtersOf(sel)
+	filters, err := s.filtersOf(sel)
 	if err != nil {
 		return err
 	}
@@ -132,9 +133,24 @@ func (s *Store) walk(ctx context.Context, sel tsdb.Selection, within storage.Tim
 	return nil
 }
 
-// filtersOf are the engine's filters for a selection, without its Keep.
-func filtersOf(sel tsdb.Selection) (*storage.TagFilters, error) {
+// newFilters are filters that match every series. The engine caches which series
+// a filter finds, and forgets that up to ten seconds after a new one is visible;
+// so a number that changes with what is in the index makes it another filter. No
+// series has its label.
+func (s *Store) newFilters() (*storage.TagFilters, error) {
 	filters := storage.NewTagFilters()
+	if err := filters.Add([]byte(freshLabel), strconv.AppendUint(nil, s.indexed.Load(), 10), true, false); err != nil {
+		return nil, fmt.Errorf("filter what is fresh: %w", err)
+	}
+	return filters, nil
+}
+
+// filtersOf are the engine's filters for a selection, without its Keep.
+func (s *Store) filtersOf(sel tsdb.Selection) (*storage.TagFilters, error) {
+	filters, err := s.newFilters()
+	if err != nil {
+		return nil, err
+	}
 	if err := filters.Add([]byte(projectLabel), []byte(escapeOf(sel.Project)+sel.Project), false, false); err != nil {
 		return nil, fmt.Errorf("filter by project: %w", err)
 	}

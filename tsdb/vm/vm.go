@@ -100,6 +100,9 @@ type Store struct {
 	added atomic.Uint64
 	// visible and durable say how many of them Select sees and the disk has.
 	visible, durable *horizon
+	// indexed counts the entries that the index had when all were last made
+	// visible; see newFilters.
+	indexed atomic.Uint64
 	// batches are the buffers of Append, one for each that may run at once.
 	batches chan *batch
 	// unused are *columns that no query uses.
