@@ -26,11 +26,13 @@ type arrow struct {
 // the same arrows as the code beside them.
 var arrows = []arrow{
 	{"sdk/registry", "sdk/... functions/meta/v1"},
+	{"sdk/iam/remote", "sdk/... functions/iam/v1"},
 	{"sdk/...", "sdk/..."},
 	{"triggers/...", "sdk/... triggers/..."},
 	{"tsdb/...", "sdk/... tsdb/..."},
 	{"logstore/...", "sdk/... logstore/..."},
 	{"functions/*/v1", "sdk/... functions/*/v1"},
+	{"functions/sample-inventory/...", "sdk/... functions/*/v1 functions/=/..."}, // as of a module of somebody else
 	{"functions/*/...", "sdk/... triggers/... tsdb/... logstore/... functions/*/v1 functions/=/..."},
 	{"edgeruntime/...", "sdk/resource sdk/fault sdk/event sdk/journal triggers/filter functions/*/v1 edgeruntime/..."},
 	{"local/...", "..."},

@@ -24,6 +24,8 @@ const (
 	// time that it is used, so one that is disabled or has fewer roles does not
 	// wait for the end of that.
 	tokenLife = time.Hour
+	// ownLife is how long the platform proves itself by a token: a call.
+	ownLife = time.Minute
 	// maxForm bounds a request for a token.
 	maxForm = 16 << 10
 )
@@ -122,6 +124,19 @@ func (a *Accounts) token(p iam.Principal) (string, error) {
 	return iam.Sign(key, id, iam.Claims{
 		Issuer: a.options.Issuer, Subject: p.Name, Audience: []string{a.options.Issuer}, Email: p.Email,
 		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix(),
+	})
+}
+
+// OwnToken is a token of the platform itself for another service, which is known
+// by its domain: the issuer is its subject. The platform takes no such token.
+func (a *Accounts) OwnToken(domain string) (string, error) {
+	id, key := a.signer()
+	if key == nil {
+		return "", &fault.Error{Op: "iam.OwnToken", Kind: fault.Unavailable, Err: errors.New("there is no key to sign with")}
+	}
+	now := time.Now()
+	return iam.Sign(key, id, iam.Claims{
+		Issuer: a.options.Issuer, Subject: a.options.Issuer, Audience: []string{domain}, IssuedAt: now.Unix(), Expires: now.Add(ownLife).Unix(),
 	})
 }
 

@@ -39,6 +39,7 @@ func (p *Platform) runRegistry(ctx context.Context, registered chan<- struct{}) 
 		switch {
 		case err == nil:
 			open = append(open, r)
+			p.neighbours.join(r)
 		case ctx.Err() != nil:
 			return nil // it stops before it began
 		default:

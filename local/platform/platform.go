@@ -113,6 +113,7 @@ type Platform struct {
 	feed       *functionsiam.Feed
 	accounts   *functionsiam.Accounts
 	who        iam.Authenticator
+	neighbours *neighbours
 	series     tsdb.Store
 	rollups    *rollup.Keeper // over series
 	guard      *guard.Guard

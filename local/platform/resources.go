@@ -100,8 +100,9 @@ func (p *Platform) openResources(ctx context.Context) error {
 			}
 			return found, err
 		})
+	p.neighbours = newNeighbours(p, peers, region)
 	references := reference.New(reference.Options{
-		Peers: peers, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
+		Peers: p.neighbours, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
 	})
 	if err := p.newAccess(r.types.Services()); err != nil {
 		return err
@@ -129,7 +130,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 	}
 	r.hub = watch.NewHub(r.store, watch.HubOptions{Pages: pages, Logger: p.log})
 	r.control = references.Control(r.store)
-	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: p.access.Allow})
+	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: p.allowPeer})
 	r.options = service.Options{
 		Authorize: p.authorize, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
 		Visible: p.access.Visible,
@@ -189,6 +190,9 @@ func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())
 	}
-	h, err := rpc.New(rpc.Options{Servers: servers, Internal: []rpc.Server{p.resources.peers}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
+	for i, s := range servers {
+		servers[i] = asService{s, p}
+	}
+	h, err := rpc.New(rpc.Options{Servers: servers, Internal: []rpc.Server{&peerDoor{p.resources.peers, p}}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
 	return h, doors, err
 }

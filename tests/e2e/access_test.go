@@ -267,7 +267,8 @@ func TestAccess_Registry(t *testing.T) {
 	create := func(key string) string {
 		code, _ := send(t, a.p, key, httpCall{
 			http.MethodPost, "/v1/services?serviceId=acme.example.com&validateOnly=true",
-			`{"multiRegionPolicy":{"enabledRegions":["local"],"defaultControlRegion":"local"},"versions":[{"version":"v1"}]}`, []string{"Content-Type: application/json"},
+			`{"multiRegionPolicy":{"enabledRegions":["local"],"defaultControlRegion":"local"},"versions":[{"version":"v1"}]}`,
+			[]string{"Content-Type: application/json"},
 		})
 		return ofStatus(code)
 	}
