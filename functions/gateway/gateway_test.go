@@ -13,8 +13,9 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/functions/gateway"
+	functionsgateway "selvedge.dev/functions/gateway"
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/gateway"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/triggers/ledger"
@@ -155,7 +156,7 @@ func TestLosses_OfTheOwnProjectOnly(t *testing.T) {
 	}
 	h := gateway.New(gateway.Options{
 		Authenticator: keys{}, Ready: func() error { return nil },
-		Services: []gateway.Service{gateway.Losses{Ledger: l}, gateway.Status{Read: func() any { return map[string]int{"x": 1} }}},
+		Services: []gateway.Service{functionsgateway.Losses{Ledger: l}, functionsgateway.Status{Read: func() any { return map[string]int{"x": 1} }}},
 	})
 	_, _, w := get(t, h, http.MethodGet, "/v1/projects/p/losses?recent=1", "p")
 	require.JSONEq(t, `{"totals":[{"stream":"writer","reason":"NOT_FINITE","count":4,"firstTime":"2023-11-14T22:13:20Z","lastTime":"2023-11-14T22:13:20Z"}],

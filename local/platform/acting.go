@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"selvedge.dev/functions/gateway/rpc"
+	"selvedge.dev/sdk/gateway/rpc"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"

@@ -10,11 +10,12 @@ import (
 	"net/http"
 	"time"
 
-	"selvedge.dev/functions/gateway"
+	functionsgateway "selvedge.dev/functions/gateway"
 	"selvedge.dev/functions/ingest"
 	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/functions/prometheus"
+	"selvedge.dev/sdk/gateway"
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/broker"
 	"selvedge.dev/tsdb/promql"
@@ -67,8 +68,8 @@ func (p *Platform) newServer() (*http.Server, error) {
 			p.collector,
 			&logging.Service{Records: p.records, Authorize: p.access.Authorize, Logger: p.log},
 			&snapshots{p: p},
-			gateway.Losses{Ledger: p.losses, Authorize: p.access.Authorize},
-			gateway.Status{Read: func() any { return p.status(door) }, Authorize: p.access.Authorize},
+			functionsgateway.Losses{Ledger: p.losses, Authorize: p.access.Authorize},
+			functionsgateway.Status{Read: func() any { return p.status(door) }, Authorize: p.access.Authorize},
 		},
 	})
 	protocols := new(http.Protocols)

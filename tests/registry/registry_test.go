@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
-	gatewayrpc "selvedge.dev/functions/gateway/rpc"
 	"selvedge.dev/functions/meta"
 	metav1 "selvedge.dev/functions/meta/v1"
 	"selvedge.dev/sdk/fault"
+	gatewayrpc "selvedge.dev/sdk/gateway/rpc"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
