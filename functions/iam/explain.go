@@ -32,7 +32,9 @@ func (a *Accounts) testPermissions(ctx context.Context, req *iamv1.TestPermissio
 	}
 	out := &iamv1.TestPermissionsResponse{}
 	for _, p := range req.GetPermissions() {
-		if a.feed.engine.Decide(iam.Question(ctx, p, resource.Name(req.GetResource()))).Allowed {
+		q := iam.Question(ctx, p, resource.Name(req.GetResource()))
+		q.Request = nil // it is another request that the answer is about
+		if a.feed.engine.Decide(q).Allowed {
 			out.Permissions = append(out.Permissions, p)
 		}
 	}
@@ -61,6 +63,7 @@ func (a *Accounts) explainAccess(ctx context.Context, req *iamv1.ExplainAccessRe
 		return nil, err
 	}
 	q := iam.Question(ctx, req.GetPermission(), resource.Name(req.GetResource()))
+	q.Request = nil // it is another request that the answer is about
 	full := a.allow(ctx, explain, resource.Name(req.GetResource()))
 	if m := req.GetMember(); m != "" && m != q.Subject.Member {
 		if full != nil {

@@ -23,12 +23,22 @@ func NewAuthorizer(e *access.Engine) (*Authorizer, error) {
 	return &Authorizer{e}, nil
 }
 
+// requestKey finds the fields of a request in a context.
+type requestKey struct{}
+
+// WithRequest returns a context of a request of which fields tells the values at
+// a path, none if there are none: what conditions on requests are about.
+func WithRequest(ctx context.Context, fields func(path string) []string) context.Context {
+	return context.WithValue(ctx, requestKey{}, fields)
+}
+
 // Question is a question of the principal of a context.
 func Question(ctx context.Context, permission string, name resource.Name) access.Question {
 	p := PrincipalOf(ctx)
+	fields, _ := ctx.Value(requestKey{}).(func(path string) []string)
 	return access.Question{
 		Subject:    access.Subject{Member: p.Member(), Attributes: p.attributes()},
-		Permission: permission, Resource: string(name), Address: AddressOf(ctx),
+		Permission: permission, Resource: string(name), Request: fields, Address: AddressOf(ctx),
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/fieldpath"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
@@ -17,6 +20,30 @@ import (
 // iam.Authorizer instead.
 func Allow(ctx context.Context, permission string, name resource.Name) error {
 	return iam.Allow(iam.PrincipalOf(ctx), name.Project(), permission)
+}
+
+// context is that of the call, in which roles may depend on what is asked for.
+func (c *call) context(ctx context.Context) context.Context {
+	return iam.WithRequest(ctx, func(path string) []string {
+		p, err := fieldpath.Parse(c.req.Descriptor(), path)
+		if err != nil {
+			return nil
+		}
+		var values []string
+		p.Values(c.req, func(v fieldpath.Value) bool {
+			switch x := v.Interface().(type) {
+			case protoreflect.Message, protoreflect.List, protoreflect.Map, []byte, nil:
+			case protoreflect.EnumNumber:
+				if name := v.Desc.Enum().Values().ByNumber(x); name != nil {
+					values = append(values, string(name.Name()))
+				}
+			default:
+				values = append(values, v.String())
+			}
+			return true
+		})
+		return values
+	})
 }
 
 // allow asks whether the caller has the permission on a name.

@@ -182,7 +182,7 @@ func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message)
 	if c.m.serve == nil {
 		return nil, fmt.Errorf("BUG: service: %s is a stream", m.Name)
 	}
-	return c.m.serve(ctx, c)
+	return c.m.serve(c.context(ctx), c)
 }
 
 // Stream does a server-streaming method, as Call does. Send is called with one
@@ -195,7 +195,7 @@ func (s *Service) Stream(ctx context.Context, m *schema.Method, req proto.Messag
 	if c.m.stream == nil {
 		return fmt.Errorf("BUG: service: %s is no stream", m.Name)
 	}
-	return c.m.stream(ctx, c, send)
+	return c.m.stream(c.context(ctx), c, send)
 }
 
 // call is one call of a method.

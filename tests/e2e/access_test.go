@@ -298,6 +298,27 @@ func TestAccess_Registry(t *testing.T) {
 	stop(t, a.p)
 }
 
+// A role may depend on what is asked for. SPEC A3
+func TestAccess_RequestFields(t *testing.T) {
+	t.Parallel()
+	a := accessOf{start(t, t.TempDir()), "p"}
+	robot := a.account(t, "p", "robot")
+	key := a.key(t, robot, "k")
+	call(t, a.p, http.MethodPost, "/v1/projects/p/roles", url.Values{"roleId": {"maker"}}, map[string]any{"grants": []any{map[string]any{
+		"permissions":   []string{"devices.devices.create"},
+		"requestFields": []any{map[string]any{"path": "device.route", "values": []string{"writer"}}},
+	}}}, nil)
+	a.bind(t, "projects/p", "b", "projects/p/roles/maker", robot)
+	create := func(id, body string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/p/devices?deviceId=" + id, body, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
+	}
+	require.Equal(t, passed200, create("d1", `{"route":"writer"}`))
+	require.Equal(t, denied403, create("d2", `{"route":"other"}`))
+	require.Equal(t, denied403, create("d3", `{}`))
+	stop(t, a.p)
+}
+
 // A revocation bites at every door as soon as it is answered. SPEC A3
 func TestAccess_RevocationBites(t *testing.T) {
 	t.Parallel()
