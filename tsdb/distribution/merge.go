@@ -47,6 +47,9 @@ func Merge(all ...*tsdb.Distribution) *tsdb.Distribution {
 			add(out, d)
 		}
 	}
+	if owned {
+		out.Counts = trimmed(out.Counts)
+	}
 	return out
 }
 

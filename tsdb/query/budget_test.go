@@ -23,7 +23,8 @@ type many struct {
 	*memory.Store
 
 	series, points int
-	// peak is the most memory that there was while it told of them.
+	// mu guards peak, the most memory that there was while it told of them.
+	mu   sync.Mutex
 	peak uint64
 	// hold, if not nil, has the last series wait until it is closed or the query
 	// ends.
@@ -55,7 +56,9 @@ func (m *many) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsdb.
 		if i%500 == 0 {
 			var stats runtime.MemStats
 			runtime.ReadMemStats(&stats)
+			m.mu.Lock()
 			m.peak = max(m.peak, stats.HeapAlloc)
+			m.mu.Unlock()
 		}
 	}
 	return ctx.Err()
