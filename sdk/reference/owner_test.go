@@ -246,6 +246,22 @@ func TestOwner_CollectionBlocked(t *testing.T) {
 	require.False(t, w.has(modelType, modelName("m")))
 }
 
+// What is held back by a reference to what would go with it is the cause, too:
+// nothing else in the plan says that it stays.
+func TestOwner_CollectionBlockedBehindIt(t *testing.T) {
+	w := newTest(t)
+	w.strict()
+	w.save(model("m"), robot("ownee", nil, owner(modelName("m"))))
+	w.save(robot("with", &samplev1.RobotSpec{Master: robotName("ownee")}))
+	w.save(robot("holder", &samplev1.RobotSpec{Ancestor: robotName("with")}))
+	w.settle()
+	_, lines := w.plan(modelType, modelName("m"))
+	require.Equal(t, []string{"DELETED AT_ONCE projects/p/models/m  ", "BLOCKS COLLECTED projects/p/robots/holder projects/p/robots/ownee spec.ancestor"}, lines)
+	require.NoError(t, w.remove(modelType, modelName("m")))
+	w.settle()
+	require.True(t, w.has(robotType, robotName("ownee")))
+}
+
 // reasons are why the platform changed what, of both stores.
 func (w *world) reasons() []string {
 	var out []string

@@ -19,8 +19,9 @@ import (
 // such resource, and Exhausted (PLAN_TOO_LARGE) beyond 10,000 consequences.
 //
 // Besides what happens there can be BLOCKS with the timing COLLECTED: an ownee,
-// the cause, would be collected but for this resource. What was to be collected
-// before, and waits until this deletion lets go of it, is not in the plan.
+// the cause, would be collected but for this resource, which refers to it or to
+// what would go with it. What was to be collected before, and waits until this
+// deletion lets go of it, is not in the plan.
 func (r *References) Plan(ctx context.Context, st *store.Store, typ *schema.Resource, name resource.Name) (*resourcev1.DeletionPlan, error) {
 	plan := &resourcev1.DeletionPlan{}
 	err := st.Run(ctx, store.Consistent, func(ctx context.Context) error {
@@ -62,12 +63,13 @@ func (v reader) everything(ctx context.Context, d *fate) ([]Dependant, error) {
 // consequences is the forecast as a plan.
 func (f *forecast) consequences() []*resourcev1.Consequence {
 	var out []*resourcev1.Consequence
-	add := func(o Ref, e resourcev1.Consequence_Effect, t resourcev1.Consequence_Timing, cause *fate, path string) {
+	add := func(o Ref, e resourcev1.Consequence_Effect, t resourcev1.Consequence_Timing, cause *fate, path string) *resourcev1.Consequence {
 		c := &resourcev1.Consequence{Name: string(o.Name), Type: o.Type, Effect: e, Timing: t, Path: path}
 		if cause != nil {
 			c.Cause = string(cause.Name)
 		}
 		out = append(out, c)
+		return c
 	}
 	for _, d := range f.list {
 		add(d.Ref, resourcev1.Consequence_DELETED, d.timing, d.cause, d.path)
@@ -97,7 +99,8 @@ func (f *forecast) consequences() []*resourcev1.Consequence {
 	byName := func(a, b id) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ)) }
 	for _, at := range slices.SortedFunc(maps.Keys(f.held), byName) {
 		for _, b := range f.held[at] {
-			add(b.dep.Ref, resourcev1.Consequence_BLOCKS, resourcev1.Consequence_COLLECTED, b.d, b.dep.Path)
+			c := add(b.dep.Ref, resourcev1.Consequence_BLOCKS, resourcev1.Consequence_COLLECTED, b.d, b.dep.Path)
+			c.Cause = string(at.name) // which b.d would go with
 		}
 	}
 	return out

@@ -376,7 +376,8 @@ type Consequence struct {
 	Timing Consequence_Timing     `protobuf:"varint,4,opt,name=timing,proto3,enum=selvedge.resource.v1.Consequence_Timing" json:"timing,omitempty"`
 	// The resource whose deletion is the cause; empty for the first.
 	Cause string `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
-	// The path of the reference by which it is.
+	// The path of the reference by which it is. What blocks a collection refers by
+	// it to the cause or to what would go with the cause.
 	Path          string `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
