@@ -15,6 +15,7 @@ import (
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/ledger"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/ingest"
 	"selvedge.dev/tsdb/ingest/wire"
 )
 
@@ -142,7 +143,7 @@ func (f *front) keep(ctx context.Context, b *body) (outcome, error) {
 // refusesAll reports whether the storage would refuse all samples. It nearly
 // always takes the first, and then they are not looked at.
 func (f *front) refusesAll(samples []tsdb.Sample) bool {
-	c, checks := f.service.options.Series.(checker)
+	c, checks := f.service.options.Series.(ingest.Checker)
 	if !checks || len(samples) == 0 {
 		return false
 	}
@@ -154,12 +155,6 @@ func (f *front) refusesAll(samples []tsdb.Sample) bool {
 	return true
 }
 
-// checker is a store that knows why it would refuse a sample; "" means that it
-// would not.
-type checker interface {
-	Check(sample tsdb.Sample) string
-}
-
 // append gives the points of b to the storage, if there are any.
 func (f *front) append(ctx context.Context, b *body) error {
 	if len(b.batch.Samples) == 0 {
@@ -169,25 +164,12 @@ func (f *front) append(ctx context.Context, b *body) error {
 }
 
 // store finishes a body of which the storage has taken all points or none, with
-// the error err, and notes what was refused. What it refuses is taken out, and the
-// rest is given to it again.
+// the error err, and notes what was refused.
 func (f *front) store(ctx context.Context, b *body, offset journal.Offset, err error) (outcome, error) {
-	series := f.service.options.Series
-	samples, losses := b.batch.Samples, slices.Clone(b.batch.Losses)
-	if c, checks := series.(checker); checks && err != nil && fault.KindOf(err) == fault.Invalid {
-		kept := samples[:0]
-		for _, s := range samples {
-			if reason := c.Check(s); reason != "" {
-				losses = lose(losses, reason)
-				continue
-			}
-			kept = append(kept, s)
-		}
-		samples, err = kept, nil
-		if len(kept) > 0 {
-			err = series.Append(ctx, kept)
-		}
-	}
+	losses := slices.Clone(b.batch.Losses)
+	samples, err := ingest.AppendRest(ctx, f.service.options.Series, b.batch.Samples, err, func(_ tsdb.Sample, reason string) {
+		losses = lose(losses, reason)
+	})
 	if err != nil {
 		if k := fault.KindOf(err); k != fault.Exhausted && k != fault.Unavailable {
 			err = &fault.Error{Op: "collector.store", Kind: fault.Unavailable, Err: err}

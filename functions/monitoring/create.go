@@ -15,6 +15,7 @@ import (
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/ingest"
 )
 
 // defaultMaxFuture is how far ahead of now a point may be: that of tsdb/ingest,
@@ -24,12 +25,6 @@ const defaultMaxFuture = 48 * time.Hour
 // minTime is the earliest time of a point: the year 1678, the first that Unix
 // time in nanoseconds as an int64 reaches, which storages use.
 const minTime tsdb.Millis = -9_223_372_036_854
-
-// checker is a store that knows why it would refuse a sample; "" means that it
-// would not.
-type checker interface {
-	Check(sample tsdb.Sample) string
-}
 
 // createServiceTimeSeries answers CreateServiceTimeSeries, which is for the
 // metrics of Google's own services.
@@ -65,26 +60,16 @@ func (s *Service) createTimeSeries(ctx context.Context, t target, req *monitorin
 	}
 	if len(in.samples) > 0 {
 		if err := s.Series.Append(ctx, in.samples); err != nil {
-			return nil, retried(err)
+			return nil, ingest.Retried(err)
 		}
 		if err := s.syncs.sync(ctx, s.Series); err != nil {
-			return nil, retried(err)
+			return nil, ingest.Retried(err)
 		}
 	}
 	if len(in.refused) > 0 {
 		return nil, in.verdict(op)
 	}
 	return &emptypb.Empty{}, nil
-}
-
-// retried is err as Unavailable, unless it is of a kind that says more about
-// trying again.
-func retried(err error) error {
-	switch fault.KindOf(err) {
-	case fault.Invalid, fault.TooLarge, fault.Exhausted, fault.Unavailable:
-		return err
-	}
-	return &fault.Error{Op: "monitoring.CreateTimeSeries", Kind: fault.Unavailable, Err: fmt.Errorf("write points: %w", err)}
 }
 
 // tellLosses tells a client of ours over REST how many points were refused for
@@ -133,7 +118,7 @@ func (s *Service) intake(project string) *intake {
 		in.earliest = tsdb.Millis(now.Add(-s.Bounds.Retention).UnixMilli())
 	}
 	in.check = func(tsdb.Sample) string { return "" }
-	if c, ok := s.Series.(checker); ok {
+	if c, ok := s.Series.(ingest.Checker); ok {
 		in.check = c.Check
 	}
 	return in

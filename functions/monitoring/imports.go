@@ -17,6 +17,7 @@ import (
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/backfill"
+	"selvedge.dev/tsdb/ingest"
 	"selvedge.dev/tsdb/ingest/wire"
 )
 
@@ -196,28 +197,13 @@ func (im *importer) run(ctx context.Context, next func(context.Context) error) {
 
 // store appends what was read.
 func (im *importer) store(ctx context.Context) error {
-	for len(im.samples) > 0 {
-		err := im.Series.Append(ctx, im.samples)
-		if err == nil {
-			im.appended += len(im.samples)
-			break
-		}
-		if fault.KindOf(err) != fault.Invalid {
-			return retried(err)
-		}
-		kept := im.samples[:0]
-		for _, sample := range im.samples {
-			if reason := im.check(sample); reason != "" {
-				im.refuse(0, reason, "the storage does not keep it")
-				continue
-			}
-			kept = append(kept, sample)
-		}
-		if len(kept) == len(im.samples) {
-			return retried(err)
-		}
-		im.samples = kept
+	kept, err := ingest.Append(ctx, im.Series, im.samples, func(_ tsdb.Sample, reason string) {
+		im.refuse(0, reason, "the storage does not keep it")
+	})
+	if err != nil {
+		return err
 	}
+	im.appended += len(kept)
 	im.samples = im.samples[:0]
 	return nil
 }
@@ -226,7 +212,7 @@ func (im *importer) store(ctx context.Context) error {
 func (im *importer) tell(ctx context.Context, done bool) error {
 	if im.appended > im.progress.Accepted {
 		if err := im.syncs.sync(ctx, im.Series); err != nil {
-			return retried(err)
+			return ingest.Retried(err)
 		}
 	}
 	im.progress.Accepted, im.progress.Done = im.appended, done

@@ -9,8 +9,8 @@
 // the store is Unavailable, and the event comes again: points are stored under
 // their own time, so that twice is the same as once.
 //
-// As a process of its own it writes through the platform's door for points,
-// which is the Service of this package.
+// As a process of its own it writes through the platform's door for points, that
+// of functions/monitoring.
 package writer
 
 import (

@@ -17,6 +17,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/ingest"
 	"selvedge.dev/tsdb/memory"
 	"selvedge.dev/tsdb/vm"
 )
@@ -24,8 +25,8 @@ import (
 // The storage of the platform is both: a change of its Check must not go
 // unseen.
 var (
-	_ Appender = (*vm.Store)(nil)
-	_ checker  = (*vm.Store)(nil)
+	_ Appender       = (*vm.Store)(nil)
+	_ ingest.Checker = (*vm.Store)(nil)
 )
 
 // registry has blueprints by name; err is what it answers instead.

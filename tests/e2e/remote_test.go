@@ -56,6 +56,14 @@ func TestRemote_FunctionsOutsideThePlatform(t *testing.T) {
 	require.Equal(t, []point{{at(30), "21.5"}},
 		querySeries(t, p, aligned(`metric.type = "com.example.climate/temperature"`, "ALIGN_MEAN"))["com.example.climate/temperature d1"])
 
+	// What the platform drops is reported like what is dropped here.
+	mixed := *resolved.Reply
+	mixed.SetID("2")
+	mixed.DataEncoded = []byte(`{"temperature":true,"big":1e999,"humidity":40}`)
+	partly := write.Deliver(t.Context(), mixed)
+	require.NoError(t, partly.Err)
+	require.ElementsMatch(t, []function.Loss{{Reason: "TYPE_CONFLICT", Count: 1}, {Reason: "NOT_FINITE", Count: 1}}, partly.Losses)
+
 	unknown := resolve.Deliver(t.Context(), inbound("nobody"))
 	require.False(t, unknown.Retry(), "an unknown device is not asked for again")
 	require.Equal(t, processor.ReasonUnknownDevice, fault.ReasonOf(unknown.Err))
