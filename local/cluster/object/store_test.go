@@ -213,7 +213,7 @@ func TestStore_OwnedGoWithTheirLastOwner(t *testing.T) {
 	create(newThing("deep", one))
 	held := newThing("held", one)
 	held.Set([]any{"test.dev/hold"}, "metadata", "finalizers")
-	held = create(held)
+	create(held)
 	names := func() []string {
 		out := []string{}
 		for _, o := range must(s.List(object.Query{Kind: thing.Key()})) {
