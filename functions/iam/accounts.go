@@ -1,12 +1,14 @@
 package iam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/sdk/fault"
@@ -33,8 +35,18 @@ type AccountsOptions struct {
 	// platform, which the provider sends them back to.
 	Provider  *oidc.Provider
 	PublicURL string
+	// InUse reports whether a project that nobody made has something that the
+	// store does not know of, such as keys and series: who may make projects does
+	// not get that by it. Nil is that none has.
+	InUse func(ctx context.Context, project resource.Name) (bool, error)
 	// Passwords checks passwords; nil makes one.
 	Passwords *iam.Passwords
+	// KeyLife is after how long the key that signs tokens has a successor; 0 is
+	// 30 days.
+	KeyLife time.Duration
+	// SessionLife is how long a person who signed in need not do so again, however
+	// often he refreshes; 0 is 30 days.
+	SessionLife time.Duration
 }
 
 // Accounts is the service of accounts, roles and bindings: that of
@@ -59,6 +71,7 @@ func NewAccounts(st *store.Store, feed *Feed, o AccountsOptions) (*Accounts, err
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	a.options.KeyLife, a.options.SessionLife = cmp.Or(o.KeyLife, keyLife), cmp.Or(o.SessionLife, sessionLife)
 	if a.passwords == nil {
 		a.passwords = iam.NewPasswords(0)
 	}
@@ -80,8 +93,16 @@ func NewAccounts(st *store.Store, feed *Feed, o AccountsOptions) (*Accounts, err
 	a.known = permissionsOf(st.Types(), o.Permissions)
 	so := o.Service
 	so.Hooks = append(so.Hooks,
-		service.On(service.Hooks[*iamv1.Organization]{Validate: a.checkOrganization}),
-		service.On(service.Hooks[*iamv1.Project]{Validate: a.checkProject}),
+		service.On(service.Hooks[*iamv1.Organization]{
+			Validate: a.checkOrganization,
+			Saved:    func(ctx context.Context, _, m *iamv1.Organization) error { return a.bindCreator(ctx, m.GetName()) },
+			Deleting: func(ctx context.Context, m *iamv1.Organization) error { return a.unbindCreator(ctx, m.GetName()) },
+		}),
+		service.On(service.Hooks[*iamv1.Project]{
+			Validate: a.checkProject,
+			Saved:    func(ctx context.Context, _, m *iamv1.Project) error { return a.bindCreator(ctx, m.GetName()) },
+			Deleting: func(ctx context.Context, m *iamv1.Project) error { return a.unbindCreator(ctx, m.GetName()) },
+		}),
 		service.On(service.Hooks[*iamv1.User]{Default: fillUser, Validate: a.checkUser}),
 		service.On(service.Hooks[*iamv1.ServiceAccount]{Validate: a.checkServiceAccount}),
 		service.On(service.Hooks[*iamv1.ServiceAccountKey]{Default: fillKey, Validate: a.checkKey}),
@@ -95,6 +116,7 @@ func NewAccounts(st *store.Store, feed *Feed, o AccountsOptions) (*Accounts, err
 		service.Handle("Access.ListMyPermissions", a.listMyPermissions).Public(),
 		service.Handle("Access.ExplainAccess", a.explainAccess).Public(),
 		service.Handle("Access.SetPassword", a.setPassword).Public(),
+		service.Handle("Signing.RotateSigningKeys", a.rotateSigningKeys),
 		service.Handle("Invitations.AcceptInvitation", a.acceptInvitation).Public(),
 	)
 	var err error
@@ -167,6 +189,11 @@ const maxDepth = 16
 // into another by somebody who may not change that.
 func (a *Accounts) checkOrganization(ctx context.Context, old, m *iamv1.Organization) error {
 	parent := m.GetParentOrganization()
+	if old == nil {
+		if err := a.checkCreator(ctx, m, parent); err != nil {
+			return err
+		}
+	}
 	if parent == "" || parent == old.GetParentOrganization() {
 		return nil
 	}
@@ -194,9 +221,14 @@ func (a *Accounts) checkOrganization(ctx context.Context, old, m *iamv1.Organiza
 // who may not change that.
 func (a *Accounts) checkProject(ctx context.Context, old, m *iamv1.Project) error {
 	if o := m.GetOrganization(); o != "" && o != old.GetOrganization() {
-		return a.allow(ctx, a.organization.Permission("update"), resource.Name(o))
+		if err := a.allow(ctx, a.organization.Permission("update"), resource.Name(o)); err != nil {
+			return err
+		}
 	}
-	return nil
+	if old != nil {
+		return nil
+	}
+	return a.checkCreator(ctx, m, m.GetOrganization())
 }
 
 // fillUser writes the address in lower case.

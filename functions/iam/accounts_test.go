@@ -278,7 +278,7 @@ func TestAccounts_PublicRoles(t *testing.T) {
 	w, ada := newWorld(t), as(t, "user:ada@example.com")
 	list, err := call[*iamv1.ListRolesResponse](ada, w, "ListRoles", &iamv1.ListRolesRequest{Parent: "services/iam.selvedge.dev"})
 	require.NoError(t, err)
-	require.Len(t, list.GetRoles(), 7)
+	require.Len(t, list.GetRoles(), 8)
 	all, err := call[*iamv1.ListPermissionsResponse](ada, w, "ListPermissions", &iamv1.ListPermissionsRequest{Parent: "services/iam.selvedge.dev", PageSize: 1000})
 	require.NoError(t, err)
 	require.Greater(t, len(all.GetPermissions()), 50)

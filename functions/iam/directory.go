@@ -6,10 +6,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"sync"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"time"
 
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/sdk/iam"
@@ -30,18 +29,14 @@ type directory struct {
 	byIdentity map[identity]string
 	identities map[string][]identity
 	passwords  map[string]string
-	// signing are the platform's own keys by id.
-	signing map[string]signingKey
+	// signing are the platform's own keys.
+	signing ring
+	// now is the clock.
+	now func() time.Time
 }
 
 // identity is who a user is to a provider.
 type identity struct{ issuer, subject string }
-
-// signingKey is a key of the platform.
-type signingKey struct {
-	private ed25519.PrivateKey
-	made    *timestamppb.Timestamp
-}
 
 var _ iam.Accounts = (*directory)(nil)
 
@@ -49,8 +44,15 @@ var _ iam.Accounts = (*directory)(nil)
 func newDirectory() *directory {
 	return &directory{
 		accounts: map[string]iam.Account{}, keys: map[string]iam.AccountKey{}, idOf: map[resource.Name]string{},
-		byEmail: map[string]string{}, byIdentity: map[identity]string{}, identities: map[string][]identity{}, passwords: map[string]string{}, signing: map[string]signingKey{},
+		byEmail: map[string]string{}, byIdentity: map[identity]string{}, identities: map[string][]identity{}, passwords: map[string]string{}, now: time.Now,
 	}
+}
+
+// follow sets the clock.
+func (d *directory) follow(now func() time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = now
 }
 
 // Key implements [iam.Accounts].
@@ -73,19 +75,20 @@ func (d *directory) Account(name string) (iam.Account, bool) {
 func (d *directory) SigningKey(id string) (ed25519.PublicKey, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	k, ok := d.signing[id]
-	if !ok {
-		return nil, false
+	for _, k := range d.signing.published(d.now()) {
+		if k.id == id {
+			public, ok := k.private.Public().(ed25519.PublicKey)
+			return public, ok
+		}
 	}
-	public, ok := k.private.Public().(ed25519.PublicKey)
-	return public, ok
+	return nil, false
 }
 
-// signingKeys are all keys of the platform.
-func (d *directory) signingKeys() map[string]signingKey {
+// signingKeys are the keys of the platform.
+func (d *directory) signingKeys() ring {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return maps.Clone(d.signing)
+	return d.signing
 }
 
 // userByEmail is the name of a user, with the hash of the password.
@@ -170,12 +173,13 @@ func (d *directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error
 	return nil
 }
 
-// setSigningKey adds a key of the platform; nil removes it.
+// setSigningKey adds or replaces a key of the platform; nil removes it.
 func (d *directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.signing, name.ID())
+	others := slices.DeleteFunc(slices.Clone(d.signing), func(k signingKey) bool { return k.id == name.ID() })
 	if k == nil {
+		d.signing = others
 		return nil
 	}
 	private, err := x509.ParsePKCS8PrivateKey(k.GetPrivateKey())
@@ -186,7 +190,7 @@ func (d *directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error
 	if !ok {
 		return errors.New("signing key: it is no Ed25519 key")
 	}
-	d.signing[name.ID()] = signingKey{ed, k.GetCreateTime()}
+	d.signing = others.with(signingKey{id: name.ID(), private: ed, made: k.GetCreateTime().AsTime()})
 	return nil
 }
 

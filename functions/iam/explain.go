@@ -13,6 +13,9 @@ import (
 	"selvedge.dev/sdk/iam/access"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/resource"
+	resourcev1 "selvedge.dev/sdk/resource/v1"
+	"selvedge.dev/sdk/schema"
+	"selvedge.dev/sdk/service"
 	"selvedge.dev/sdk/store"
 )
 
@@ -25,6 +28,62 @@ func authenticated(ctx context.Context) (iam.Principal, error) {
 	return p, nil
 }
 
+// question is a question of the caller as the call would ask it that needs the
+// permission: if it depends on the fields of a resource of this store, with the
+// resource as it is stored. A list of what is below a name needs that there can
+// be something to list. Another's call is another request, so that nothing is
+// known of that; an update may be refused for what it would leave.
+func (a *Accounts) question(ctx context.Context, who access.Subject, permission string, name resource.Name) (access.Question, error) {
+	q := iam.Question(ctx, permission, name)
+	q.Request, q.Subject = nil, who
+	if a.feed.engine.Decide(q).Allowed {
+		return q, nil
+	}
+	some := q
+	if some.AnyFields = true; !a.feed.engine.Decide(some).Allowed {
+		return q, nil
+	}
+	r, lists := a.typeOf(permission)
+	if r == nil {
+		return q, nil
+	}
+	if _, err := r.Parse(string(name)); err != nil {
+		q.AnyFields = lists
+		return q, nil
+	}
+	err := a.store.Run(ctx, store.ReadOnly, func(ctx context.Context) error {
+		m, err := a.store.GetShared(ctx, r, name)
+		if err == nil {
+			q.Fields = service.Fields(r, m)
+		}
+		return err
+	})
+	if fault.KindOf(err) == fault.NotFound {
+		err = nil
+	}
+	return q, err
+}
+
+// typeOf is the type of the resources that a permission is for, nil if no method
+// of a service here asks for it, and whether it is for lists of them.
+func (a *Accounts) typeOf(permission string) (r *schema.Resource, lists bool) {
+	for _, s := range a.store.Types().Services() {
+		for _, m := range s.Methods {
+			if m.Permission != permission || m.Resource == nil {
+				continue
+			}
+			r = m.Resource
+			switch m.Verb {
+			case resourcev1.Method_LIST, resourcev1.Method_SEARCH:
+				lists = true
+			case resourcev1.Method_WATCH:
+				lists = lists || m.Collection
+			}
+		}
+	}
+	return r, lists
+}
+
 // testPermissions answers TestPermissions.
 func (a *Accounts) testPermissions(ctx context.Context, req *iamv1.TestPermissionsRequest) (*iamv1.TestPermissionsResponse, error) {
 	if _, err := authenticated(ctx); err != nil {
@@ -32,8 +91,10 @@ func (a *Accounts) testPermissions(ctx context.Context, req *iamv1.TestPermissio
 	}
 	out := &iamv1.TestPermissionsResponse{}
 	for _, p := range req.GetPermissions() {
-		q := iam.Question(ctx, p, resource.Name(req.GetResource()))
-		q.Request = nil // it is another request that the answer is about
+		q, err := a.question(ctx, subject(ctx), p, resource.Name(req.GetResource()))
+		if err != nil {
+			return nil, err
+		}
 		if a.feed.engine.Decide(q).Allowed {
 			out.Permissions = append(out.Permissions, p)
 		}
@@ -62,23 +123,26 @@ func (a *Accounts) explainAccess(ctx context.Context, req *iamv1.ExplainAccessRe
 	if _, err := authenticated(ctx); err != nil {
 		return nil, err
 	}
-	q := iam.Question(ctx, req.GetPermission(), resource.Name(req.GetResource()))
-	q.Request = nil // it is another request that the answer is about
+	who, address := subject(ctx), iam.AddressOf(ctx)
 	full := a.allow(ctx, explain, resource.Name(req.GetResource()))
-	if m := req.GetMember(); m != "" && m != q.Subject.Member {
+	if m := req.GetMember(); m != "" && m != who.Member {
 		if full != nil {
 			return nil, full
 		}
 		if err := access.CheckMember(m); err != nil && iam.Implied(m) == nil {
 			return nil, invalid("member", "%w", err)
 		}
-		q.Subject, q.Address = access.Subject{Member: m}, netip.Addr{}
+		who, address = access.Subject{Member: m}, netip.Addr{}
 	}
 	if text := req.GetAddress(); text != "" {
 		var err error
-		if q.Address, err = netip.ParseAddr(text); err != nil {
+		if address, err = netip.ParseAddr(text); err != nil {
 			return nil, invalid("address", "%q is no address", text)
 		}
+	}
+	q, err := a.question(iam.WithAddress(ctx, address), who, req.GetPermission(), resource.Name(req.GetResource()))
+	if err != nil {
+		return nil, err
 	}
 	e := a.feed.engine.Explain(q)
 	out := &iamv1.ExplainAccessResponse{
@@ -135,6 +199,10 @@ func (a *Accounts) setPassword(ctx context.Context, req *iamv1.SetPasswordReques
 	if err != nil {
 		return nil, err
 	}
+	sessions, err := a.feed.typ(sessionType)
+	if err != nil {
+		return nil, err
+	}
 	err = a.store.Run(policy.With(ctx, follows), store.Transaction, func(ctx context.Context) error {
 		m, err := a.store.Get(ctx, r, name)
 		if err != nil {
@@ -142,6 +210,14 @@ func (a *Accounts) setPassword(ctx context.Context, req *iamv1.SetPasswordReques
 		}
 		out, _ = m.(*iamv1.User)
 		out.PasswordHash = hash
+		// Who signed in with another one does so again.
+		open, err := a.sessionsOf(ctx, sessions, ofUser(out.GetName()), maxSessions)
+		if err != nil {
+			return err
+		}
+		if err := a.end(ctx, sessions, open...); err != nil {
+			return err
+		}
 		return a.store.Save(ctx, out, store.SaveOptions{Update: true})
 	})
 	if err != nil {

@@ -81,20 +81,25 @@ func (f *Feed) Fill(ctx context.Context, st *store.Store) error {
 	f.mu.Lock()
 	f.st, f.log = st, st.Logger()
 	f.mu.Unlock()
+	f.accounts.follow(st.Now)
 	var err error
 	f.at, err = f.fill(ctx)
 	return err
 }
 
 // fill reads everything and returns the last change that was seen.
-func (f *Feed) fill(ctx context.Context) (store.Seq, error) {
+func (f *Feed) fill(ctx context.Context) (store.Seq, error) { return f.look(ctx, fed...) }
+
+// look reads all objects of types again and returns the last change that was
+// seen.
+func (f *Feed) look(ctx context.Context, types ...string) (store.Seq, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	snapshot, at, err := f.st.Driver().Snapshot(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading accounts and roles: %w", err)
 	}
-	for _, typ := range fed {
+	for _, typ := range types {
 		gone := maps.Clone(f.known[typ])
 		r, err := f.typ(typ)
 		if err == nil {

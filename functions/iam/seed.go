@@ -2,15 +2,11 @@ package iam
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/sdk/fault"
@@ -27,13 +23,14 @@ const viewer = "services/iam.selvedge.dev/roles/viewer"
 // builtIns are the roles of the platform with what people read about them.
 func (a *Accounts) builtIns() []*iamv1.Role {
 	about := map[string]*iamv1.Role{
-		iam.Administrator: {DisplayName: "Administrator", Category: iamv1.Role_OWNER, Description: "Everything."},
-		iam.ProjectEditor: {DisplayName: "Project editor", Category: iamv1.Role_USER, Description: "Everything but accounts, roles and keys; the keys of devices too."},
-		iam.DeviceRole:    {DisplayName: "Device", Category: iamv1.Role_AGENT, Description: "Posts events."},
-		iam.Public:        {DisplayName: "Public", Category: iamv1.Role_PUBLIC, Description: "Reads what the platform's own services have; everybody has it."},
-		iam.RegionViewer:  {DisplayName: "Region viewer", Category: iamv1.Role_PUBLIC, Description: "Reads which regions there are; everybody has it."},
-		iam.ServiceRole:   {DisplayName: "Service", Category: iamv1.Role_SERVICE, Description: "Registers a service and finds others; bound on the platform."},
-		viewer:            {DisplayName: "Viewer", Category: iamv1.Role_USER, Description: "Reads everything."},
+		iam.Administrator:  {DisplayName: "Administrator", Category: iamv1.Role_OWNER, Description: "Everything."},
+		iam.ProjectEditor:  {DisplayName: "Project editor", Category: iamv1.Role_USER, Description: "Everything but accounts, roles and keys; the keys of devices too."},
+		iam.DeviceRole:     {DisplayName: "Device", Category: iamv1.Role_AGENT, Description: "Posts events."},
+		iam.Public:         {DisplayName: "Public", Category: iamv1.Role_PUBLIC, Description: "Reads what the platform's own services have; everybody has it."},
+		iam.RegionViewer:   {DisplayName: "Region viewer", Category: iamv1.Role_PUBLIC, Description: "Reads which regions there are; everybody has it."},
+		iam.ServiceRole:    {DisplayName: "Service", Category: iamv1.Role_SERVICE, Description: "Registers a service and finds others; bound on the platform."},
+		iam.ProjectCreator: {DisplayName: "Project creator", Category: iamv1.Role_USER, Description: "Makes projects and organizations, which are then the maker's; bound on the platform."},
+		viewer:             {DisplayName: "Viewer", Category: iamv1.Role_USER, Description: "Reads everything."},
 	}
 	all := append(iam.BuiltIn(), access.Role{Name: viewer, Grants: []access.Grant{{Permissions: a.reading()}}})
 	out := make([]*iamv1.Role, len(all))
@@ -127,29 +124,4 @@ func (a *Accounts) missing(ctx context.Context) ([]proto.Message, error) {
 		}
 	}
 	return out, err
-}
-
-// signingName is the key that the platform signs with.
-const signingName = "signingKeys/first"
-
-// seedKey makes the key that tokens are signed with, unless there is one.
-func (a *Accounts) seedKey(ctx context.Context) error {
-	if len(a.feed.accounts.signingKeys()) > 0 {
-		return nil
-	}
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	text, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return err
-	}
-	err = a.store.Run(ctx, store.Transaction, func(ctx context.Context) error {
-		return a.store.Save(ctx, &iamv1.SigningKey{Name: signingName, PrivateKey: text, CreateTime: timestamppb.New(a.store.Now())}, store.SaveOptions{Create: true})
-	})
-	if fault.KindOf(err) != fault.Exists {
-		return err
-	}
-	return a.feed.refresh(ctx, signingKeyType, signingName) // another process was faster
 }

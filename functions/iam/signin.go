@@ -78,15 +78,11 @@ func (a *Accounts) cookie(value string, age int) *http.Cookie {
 func (a *Accounts) serveCallback(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, a.cookie("", -1))
 	p, err := a.signedIn(r)
-	var token string
+	var s session
 	if err == nil {
-		token, err = a.token(p)
+		s, err = a.begin(r.Context(), p)
 	}
-	if err != nil {
-		fault.Write(w, err)
-		return
-	}
-	writeJSON(w, tokenAnswer{token, "Bearer", int64(tokenLife / time.Second)})
+	a.answer(w, s, err)
 }
 
 // signedIn is the user who comes back from the provider.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,16 +33,19 @@ const (
 const (
 	grantPassword  = "password"
 	grantAssertion = "urn:ietf:params:oauth:grant-type:jwt-bearer" // RFC 7523
+	grantRefresh   = "refresh_token"
 )
 
 // Routes adds the doors of tokens:
 //
-//	POST /v1/token                          a token for a password or an assertion (RFC 6749)
+//	POST /v1/token                          a token for a password, an assertion or a refresh token (RFC 6749)
+//	POST /v1/token/revoke                   sign-out: the end of a refresh token's session (RFC 7009)
 //	GET  /.well-known/jwks.json             the keys that tokens are signed with (RFC 7517)
 //	GET  /.well-known/openid-configuration  where these are, and the issuer
 //	GET  /v1/signin, /v1/signin/callback    sign-in at the provider, if there is one
 func (a *Accounts) Routes(r chi.Router) {
 	r.Post("/v1/token", a.serveToken)
+	r.Post("/v1/token/revoke", a.serveSignOut)
 	r.Get("/.well-known/jwks.json", a.serveKeys)
 	r.Get("/.well-known/openid-configuration", a.serveConfiguration)
 	if a.options.Provider != nil {
@@ -64,37 +66,73 @@ type tokenAnswer struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"`
+	// RefreshToken is that of a person's session.
+	RefreshToken string `json:"refresh_token,omitempty"`
+}
+
+// readForm reads the form of a request, and answers one that has none.
+func readForm(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	err := r.ParseForm()
+	if err != nil {
+		fault.Write(w, &fault.Error{Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_BODY", Err: fmt.Errorf("want a form: %w", err)})
+	}
+	return err == nil
 }
 
 // serveToken answers who proves himself with a token.
 func (a *Accounts) serveToken(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		fault.Write(w, &fault.Error{Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_BODY", Err: fmt.Errorf("want a form: %w", err)})
+	if !readForm(w, r) {
 		return
 	}
-	var p iam.Principal
+	var s session
 	var err error
 	switch grant := r.PostForm.Get("grant_type"); grant {
 	case grantPassword:
-		p, err = a.byPassword(r.Context(), r.PostForm.Get("username"), r.PostForm.Get("password"), r.RemoteAddr)
+		if s.who, err = a.byPassword(r.Context(), r.PostForm.Get("username"), r.PostForm.Get("password"), r.RemoteAddr); err == nil {
+			s, err = a.begin(r.Context(), s.who)
+		}
+	case grantRefresh:
+		s, err = a.refresh(r.Context(), r.PostForm.Get("refresh_token"))
 	case grantAssertion:
-		p, err = iam.NewAccountAuthenticator(a.feed.accounts, a.options.Issuer, nil).Token(r.PostForm.Get("assertion"))
+		s.who, err = iam.NewAccountAuthenticator(a.feed.accounts, a.options.Issuer, nil).Token(r.PostForm.Get("assertion"))
 	default:
 		err = &fault.Error{
 			Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_GRANT_TYPE", Field: "grant_type",
-			Err: fmt.Errorf("grant_type is %q or %q", grantPassword, grantAssertion),
+			Err: fmt.Errorf("grant_type is %q, %q or %q", grantPassword, grantRefresh, grantAssertion),
 		}
+	}
+	a.answer(w, s, err)
+}
+
+// answer answers with a token for an account, unless there is a fault, and with
+// the refresh token of its session, if it has one.
+func (a *Accounts) answer(w http.ResponseWriter, s session, err error) {
+	life := tokenLife
+	if !s.expire.IsZero() {
+		life = min(life, s.expire.Sub(a.store.Now()))
 	}
 	var token string
 	if err == nil {
-		token, err = a.token(p)
+		token, err = a.token(s.who, life)
 	}
 	if err != nil {
 		fault.Write(w, err)
 		return
 	}
-	writeJSON(w, tokenAnswer{token, "Bearer", int64(tokenLife / time.Second)})
+	writeJSON(w, tokenAnswer{token, "Bearer", int64(life / time.Second), s.token})
+}
+
+// serveSignOut ends a session. Whether there was one nobody is told.
+func (a *Accounts) serveSignOut(w http.ResponseWriter, r *http.Request) {
+	if !readForm(w, r) {
+		return
+	}
+	if err := a.signOut(r.Context(), r.PostForm.Get("token")); err != nil {
+		fault.Write(w, err)
+		return
+	}
+	writeJSON(w, struct{}{})
 }
 
 // byPassword is the user of an address and a password.
@@ -114,8 +152,8 @@ func (a *Accounts) byPassword(ctx context.Context, email, password, address stri
 	return iam.Principal{Kind: iam.User, Name: name, Email: account.Email}, nil
 }
 
-// token makes a token of the platform for an account.
-func (a *Accounts) token(p iam.Principal) (string, error) {
+// token makes a token of the platform for an account, which is good for so long.
+func (a *Accounts) token(p iam.Principal, life time.Duration) (string, error) {
 	id, key := a.signer()
 	if key == nil {
 		return "", &fault.Error{Op: "iam.Token", Kind: fault.Unavailable, Err: errors.New("there is no key to sign with")}
@@ -123,7 +161,7 @@ func (a *Accounts) token(p iam.Principal) (string, error) {
 	now := time.Now()
 	return iam.Sign(key, id, iam.Claims{
 		Issuer: a.options.Issuer, Subject: p.Name, Audience: []string{a.options.Issuer}, Email: p.Email,
-		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix(),
+		IssuedAt: now.Unix(), Expires: now.Add(life).Unix(),
 	})
 }
 
@@ -140,15 +178,13 @@ func (a *Accounts) OwnToken(domain string) (string, error) {
 	})
 }
 
-// signer is the newest key of the platform.
+// signer is the key of the platform that signs now.
 func (a *Accounts) signer() (id string, key crypto.Signer) {
-	var made time.Time
-	for name, k := range a.feed.accounts.signingKeys() {
-		if at := k.made.AsTime(); key == nil || at.After(made) {
-			id, key, made = name, k.private, at
-		}
+	k, ok := a.feed.accounts.signingKeys().current(a.store.Now())
+	if !ok {
+		return "", nil
 	}
-	return id, key
+	return k.id, k.private
 }
 
 // jwk is an Ed25519 key (RFC 8037).
@@ -164,12 +200,11 @@ type jwk struct {
 // serveKeys answers with the public keys.
 func (a *Accounts) serveKeys(w http.ResponseWriter, _ *http.Request) {
 	keys := []jwk{}
-	for id := range a.feed.accounts.signingKeys() {
-		if public, ok := a.feed.accounts.SigningKey(id); ok {
-			keys = append(keys, jwk{"OKP", "Ed25519", "sig", "EdDSA", id, base64.RawURLEncoding.EncodeToString(public)})
+	for _, k := range a.feed.accounts.signingKeys().published(a.store.Now()) {
+		if public, ok := a.feed.accounts.SigningKey(k.id); ok {
+			keys = append(keys, jwk{"OKP", "Ed25519", "sig", "EdDSA", k.id, base64.RawURLEncoding.EncodeToString(public)})
 		}
 	}
-	slices.SortFunc(keys, func(a, b jwk) int { return strings.Compare(a.ID, b.ID) })
 	writeJSON(w, map[string]any{"keys": keys})
 }
 
@@ -182,6 +217,7 @@ func (a *Accounts) serveConfiguration(w http.ResponseWriter, r *http.Request) {
 	base := scheme + "://" + r.Host
 	writeJSON(w, map[string]any{
 		"issuer": a.options.Issuer, "jwks_uri": base + "/.well-known/jwks.json", "token_endpoint": base + "/v1/token",
-		"grant_types_supported": []string{grantPassword, grantAssertion}, "id_token_signing_alg_values_supported": []string{"EdDSA"},
+		"revocation_endpoint":   base + "/v1/token/revoke",
+		"grant_types_supported": []string{grantPassword, grantRefresh, grantAssertion}, "id_token_signing_alg_values_supported": []string{"EdDSA"},
 	})
 }

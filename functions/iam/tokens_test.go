@@ -28,23 +28,40 @@ import (
 // the reason.
 func form(t testing.TB, w *world, values url.Values) (token, reason string) {
 	t.Helper()
+	a := post(t, w, "/v1/token", values)
+	return a.AccessToken, a.reason()
+}
+
+// answer is what the token endpoint answers.
+type answer struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	ExpiresIn    int64  `json:"expires_in"`
+	Error        struct {
+		Details []struct{ Reason string }
+	}
+}
+
+// reason is why there is no token, "" if there is one.
+func (a answer) reason() string {
+	if len(a.Error.Details) == 0 {
+		return ""
+	}
+	return a.Error.Details[0].Reason
+}
+
+// post posts a form.
+func post(t testing.TB, w *world, path string, values url.Values) (body answer) {
+	t.Helper()
 	r := chi.NewRouter()
 	w.Routes(r)
-	req := httptest.NewRequest(http.MethodPost, "/v1/token", strings.NewReader(values.Encode()))
+	req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(values.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	out := httptest.NewRecorder()
 	r.ServeHTTP(out, req)
-	var body struct {
-		AccessToken string `json:"access_token"`
-		Error       struct {
-			Details []struct{ Reason string }
-		}
-	}
 	require.NoError(t, json.Unmarshal(out.Body.Bytes(), &body), "%s", out.Body)
-	if out.Code != http.StatusOK {
-		return "", body.Error.Details[0].Reason
-	}
-	return body.AccessToken, ""
+	require.Equal(t, out.Code == http.StatusOK, body.reason() == "", "%s", out.Body)
+	return body
 }
 
 // rsaKey makes an RSA key of a service account, and returns what is needed to
@@ -58,6 +75,15 @@ func rsaKey(t testing.TB, w *world, account string) (*rsa.PrivateKey, string) {
 	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	require.NoError(t, err)
 	return private.(*rsa.PrivateKey), k.GetKeyId()
+}
+
+// assertion is a token that a service account signs.
+func assertion(t testing.TB, key *rsa.PrivateKey, id, account string) string {
+	t.Helper()
+	now := time.Now().Unix()
+	token, err := sdkiam.Sign(key, id, sdkiam.Claims{Issuer: account, Subject: account, Audience: []string{issuer}, IssuedAt: now, Expires: now + 600})
+	require.NoError(t, err)
+	return token
 }
 
 // A token that a service account signs proves it, if it is of the account, for

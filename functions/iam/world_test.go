@@ -59,6 +59,12 @@ func newWorld(t testing.TB) *world {
 // over makes the service over a driver.
 func over(t testing.TB, driver *sqlite.Driver) *world {
 	t.Helper()
+	return overWith(t, driver, func(*iam.AccountsOptions) {})
+}
+
+// overWith is over with other options.
+func overWith(t testing.TB, driver *sqlite.Driver, change func(*iam.AccountsOptions)) *world {
+	t.Helper()
 	types := new(schema.Registry)
 	desc := iamv1.AddTo(types)
 	require.NoError(t, types.Check())
@@ -85,10 +91,12 @@ func over(t testing.TB, driver *sqlite.Driver) *world {
 		Plugins: append(plugins.Standard(plugins.Options{Policies: policies}), references), Cached: 1 << 12, Written: w.feed.Written,
 	})
 	require.NoError(t, w.feed.Fill(t.Context(), st))
-	w.Accounts, err = iam.NewAccounts(st, w.feed, iam.AccountsOptions{
+	o := iam.AccountsOptions{
 		Issuer: issuer, Passwords: sdkiam.NewPasswords(1000), Permissions: []string{"events.publish", "devices.devices.get"},
 		Service: service.Options{Authorize: w.may.Allow, Visible: w.may.Visible, Planner: references, Policies: policies},
-	})
+	}
+	change(&o)
+	w.Accounts, err = iam.NewAccounts(st, w.feed, o)
 	require.NoError(t, err)
 	require.NoError(t, w.Seed(t.Context()))
 	w.who = sdkiam.NewAccountAuthenticator(w.feed.Accounts(), issuer, nobody{})

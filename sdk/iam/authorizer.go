@@ -32,13 +32,39 @@ func WithRequest(ctx context.Context, fields func(path string) []string) context
 	return context.WithValue(ctx, requestKey{}, fields)
 }
 
+// resourceKey finds in a context what is known of a resource.
+type resourceKey struct{}
+
+// known is what is known of the fields of a resource: their values, or that they
+// are whatever conditions want.
+type known struct {
+	fields func(path string) []string
+	any    bool
+}
+
+// WithResource returns a context in which a question is about a resource of
+// which fields tells the values at a path, none if there are none: what
+// conditions on stored fields are about. It is for that question alone.
+func WithResource(ctx context.Context, fields func(path string) []string) context.Context {
+	return context.WithValue(ctx, resourceKey{}, known{fields: fields})
+}
+
+// WithAnyResource returns a context in which a question is whether there can be
+// a resource with fields of which the answer is yes. Whoever asks so and hears
+// yes reads the resource and asks again, by [WithResource]: yes by itself allows
+// nothing.
+func WithAnyResource(ctx context.Context) context.Context {
+	return context.WithValue(ctx, resourceKey{}, known{any: true})
+}
+
 // Question is a question of the principal of a context.
 func Question(ctx context.Context, permission string, name resource.Name) access.Question {
 	p := PrincipalOf(ctx)
 	fields, _ := ctx.Value(requestKey{}).(func(path string) []string)
+	about, _ := ctx.Value(resourceKey{}).(known)
 	return access.Question{
 		Subject:    access.Subject{Member: p.Member(), Attributes: p.attributes()},
-		Permission: permission, Resource: string(name), Request: fields, Address: AddressOf(ctx),
+		Permission: permission, Resource: string(name), Request: fields, Fields: about.fields, AnyFields: about.any, Address: AddressOf(ctx),
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 // [Keyring.Bootstrap].
 const (
 	keyPrefix = "svk_"
+	// refreshPrefix begins a refresh token, which is built like a key but opens
+	// nothing: it is exchanged for a token.
+	refreshPrefix = "svr_"
+
 	idLen     = 12
 	secretLen = 52
 	keyLen    = len(keyPrefix) + idLen + 1 + secretLen
@@ -43,8 +47,11 @@ func formatKey(id, secret string) string { return keyPrefix + id + "_" + secret 
 
 // splitKey splits a key that newKey could have made; ok is false for any other
 // text.
-func splitKey(key string) (id, secret string, ok bool) {
-	if len(key) != keyLen || key[:len(keyPrefix)] != keyPrefix || key[len(keyPrefix)+idLen] != '_' {
+func splitKey(key string) (id, secret string, ok bool) { return split(keyPrefix, key) }
+
+// split is splitKey of what begins with another prefix of the same length.
+func split(prefix, key string) (id, secret string, ok bool) {
+	if len(key) != keyLen || key[:len(keyPrefix)] != prefix || key[len(keyPrefix)+idLen] != '_' {
 		return "", "", false
 	}
 	id, secret = key[len(keyPrefix):len(keyPrefix)+idLen], key[keyLen-secretLen:]

@@ -31,6 +31,9 @@ const (
 	// ServiceRole is what an account needs, on the platform, to register a
 	// service and to find others.
 	ServiceRole = builtIn + "service"
+	// ProjectCreator is what somebody needs, on the platform, to make projects and
+	// organizations of his own.
+	ProjectCreator = builtIn + "project-creator"
 )
 
 // projectMember begins the member that a project's key is, before its id.
@@ -57,6 +60,7 @@ func BuiltIn() []access.Role {
 		{Name: RegionViewer, Grants: []access.Grant{{Permissions: []string{
 			"meta.regions.get", "meta.regions.list", "meta.regions.search", "meta.regions.watch",
 		}}}},
+		{Name: ProjectCreator, Grants: []access.Grant{{Permissions: []string{"iam.organizations.create", "iam.projects.create"}}}},
 		{Name: ServiceRole, Grants: []access.Grant{{Permissions: []string{
 			"meta.services.get", "meta.services.create", "meta.services.update", "meta.services.watch",
 			"meta.deployments.get", "meta.deployments.create", "meta.deployments.update", "meta.deployments.watch",

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"selvedge.dev/sdk/fault"
@@ -13,6 +15,7 @@ import (
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
+	"selvedge.dev/sdk/watch"
 )
 
 // Allow is that of sdk/iam, for [Options]: what a principal may do by what it is
@@ -24,26 +27,30 @@ func Allow(ctx context.Context, permission string, name resource.Name) error {
 
 // context is that of the call, in which roles may depend on what is asked for.
 func (c *call) context(ctx context.Context) context.Context {
-	return iam.WithRequest(ctx, func(path string) []string {
-		p, err := fieldpath.Parse(c.req.Descriptor(), path)
-		if err != nil {
-			return nil
-		}
-		var values []string
-		p.Values(c.req, func(v fieldpath.Value) bool {
-			switch x := v.Interface().(type) {
-			case protoreflect.Message, protoreflect.List, protoreflect.Map, []byte, nil:
-			case protoreflect.EnumNumber:
-				if name := v.Desc.Enum().Values().ByNumber(x); name != nil {
-					values = append(values, string(name.Name()))
-				}
-			default:
-				values = append(values, v.String())
+	return iam.WithRequest(ctx, func(path string) []string { return valuesAt(c.req, path, nil) })
+}
+
+// valuesAt are the values at a path of a message as conditions have them, none
+// if it is no path, or one to a secret.
+func valuesAt(m protoreflect.Message, path string, secrets []fieldpath.Path) []string {
+	p, err := fieldpath.Parse(m.Descriptor(), path)
+	if err != nil || slices.ContainsFunc(secrets, func(s fieldpath.Path) bool { return fieldpath.Covers(s, p) }) {
+		return nil
+	}
+	var values []string
+	p.Values(m, func(v fieldpath.Value) bool {
+		switch x := v.Interface().(type) {
+		case protoreflect.Message, protoreflect.List, protoreflect.Map, []byte, nil:
+		case protoreflect.EnumNumber:
+			if name := v.Desc.Enum().Values().ByNumber(x); name != nil {
+				values = append(values, string(name.Name()))
 			}
-			return true
-		})
-		return values
+		default:
+			values = append(values, v.String())
+		}
+		return true
 	})
+	return values
 }
 
 // allow asks whether the caller has the permission on a name.
@@ -58,14 +65,24 @@ func (s *Service) allow(ctx context.Context, permission string, name resource.Na
 }
 
 // allowList asks whether the caller may list, or watch, what is below a parent.
-// Who may not everywhere may be shown a part: then the result says which.
-func (s *Service) allowList(ctx context.Context, permission string, parent string) (func(context.Context, resource.Name) bool, error) {
+// Who may not all of it may be shown a part: then the result says which.
+func (s *Service) allowList(ctx context.Context, permission, parent string) (watch.Visible, error) {
 	fixed, across := fixedPart(parent)
-	err := s.allow(ctx, permission, fixed)
-	if err == nil || !across || s.options.Visible == nil || fault.KindOf(err) != fault.Denied {
+	t, err := s.ask(ctx, permission, fixed)
+	if t == nil && (err == nil || !across || s.options.Visible == nil || fault.KindOf(err) != fault.Denied) {
 		return nil, err
 	}
-	return func(ctx context.Context, name resource.Name) bool { return s.options.Visible(ctx, permission, name) }, nil
+	return func(ctx context.Context, r *schema.Resource, m proto.Message) bool {
+		return s.sees(iam.WithResource(ctx, Fields(r, m)), permission, r.NameOf(m))
+	}, nil
+}
+
+// sees reports whether the caller has the permission on a name.
+func (s *Service) sees(ctx context.Context, permission string, name resource.Name) bool {
+	if s.options.Visible != nil {
+		return s.options.Visible(ctx, permission, name)
+	}
+	return s.allow(ctx, permission, name) == nil
 }
 
 // fixedPart is the part of a parent's name before the first wildcard: whoever

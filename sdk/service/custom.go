@@ -18,7 +18,11 @@ func (s *Service) custom(m *method, f Custom) (serve, stream, error) {
 	switch {
 	case f.stream != nil:
 		return nil, func(ctx context.Context, c *call, send func(proto.Message) error) error {
-			if _, err := s.admit(ctx, c); err != nil {
+			name, on, err := s.admit(ctx, c)
+			if err == nil {
+				err = on.before(ctx, c.m.Resource, name)
+			}
+			if err != nil {
 				return err
 			}
 			return f.stream(ctx, c.req.Interface(), func(out proto.Message) error { return send(c.m.shown(out)) })
@@ -27,7 +31,7 @@ func (s *Service) custom(m *method, f Custom) (serve, stream, error) {
 		return nil, nil, fmt.Errorf("service: nothing answers %s", m.Name)
 	}
 	return func(ctx context.Context, c *call) (proto.Message, error) {
-		name, err := s.admit(ctx, c)
+		name, on, err := s.admit(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -35,14 +39,26 @@ func (s *Service) custom(m *method, f Custom) (serve, stream, error) {
 		if c.m.name == nil && name != "" {
 			below += "/-/-"
 		}
-		do := func(ctx context.Context) (proto.Message, error) { return f.serve(ctx, c.req.Interface()) }
+		do := func(ctx context.Context) (proto.Message, error) {
+			if err := on.stored(ctx, c.m.Resource, name); err != nil {
+				return nil, err
+			}
+			out, err := f.serve(ctx, c.req.Interface())
+			if err == nil {
+				err = on.left(ctx, c.m.Resource, name)
+			}
+			return out, err
+		}
 		var out proto.Message
 		switch m.Options.GetTransaction() {
 		case resourcev1.Transaction_MANUAL:
+			if err = on.before(ctx, c.m.Resource, name); err != nil {
+				return nil, err
+			}
 			if ctx, err = s.prepare(ctx, c, below); err != nil {
 				return nil, err
 			}
-			out, err = do(ctx)
+			out, err = f.serve(ctx, c.req.Interface())
 		case resourcev1.Transaction_READ_ONLY:
 			err = s.store.Run(ctx, store.ReadOnly, func(ctx context.Context) error {
 				out, err = do(ctx)
@@ -59,18 +75,22 @@ func (s *Service) custom(m *method, f Custom) (serve, stream, error) {
 }
 
 // admit asks for the permission of a custom method, on the name or the parent
-// of the request, and checks the request. It returns what the request is about.
-func (s *Service) admit(ctx context.Context, c *call) (resource.Name, error) {
-	name, err := c.about()
-	if err != nil {
-		return "", err
+// of the request, and checks the request. It returns what the request is about,
+// and the terms that the resource of that name must meet. A method about no one
+// resource needs a permission without.
+func (s *Service) admit(ctx context.Context, c *call) (name resource.Name, on *terms, err error) {
+	if name, err = c.about(); err != nil {
+		return "", nil, err
 	}
 	if !c.m.public {
-		if err := s.allow(ctx, c.m.Permission, name); err != nil {
-			return "", err
+		if on, err = s.ask(ctx, c.m.Permission, name); err != nil {
+			return "", nil, err
+		}
+		if on != nil && (c.m.Resource == nil || c.m.name == nil) {
+			return "", nil, on.denied
 		}
 	}
-	return name, s.rules.check("service.Call", c.req.Interface())
+	return name, on, s.rules.check("service.Call", c.req.Interface())
 }
 
 // about is the name that a custom method is about: that of its resource, or the

@@ -23,7 +23,7 @@ type Hooks[M proto.Message] struct {
 	// write, but no longer read.
 	Saved func(ctx context.Context, old, m M) error
 	// Deleting comes before an object is deleted. It can read, and then write
-	// what goes with it.
+	// what goes with it: also delete what is below, which else keeps it.
 	Deleting func(ctx context.Context, m M) error
 }
 

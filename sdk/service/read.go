@@ -21,7 +21,8 @@ func (s *Service) get(ctx context.Context, c *call) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allow(ctx, c.m.Permission, name); err != nil {
+	terms, err := s.ask(ctx, c.m.Permission, name)
+	if err != nil {
 		return nil, err
 	}
 	show, err := c.projection()
@@ -30,16 +31,18 @@ func (s *Service) get(ctx context.Context, c *call) (proto.Message, error) {
 	}
 	var out proto.Message
 	err = s.store.Run(ctx, store.ReadOnly, func(ctx context.Context) error {
+		read := s.store.Get
 		if show.part() {
-			if out, err = s.store.GetShared(ctx, c.m.Resource, name); err == nil {
-				out = proto.Clone(show.apply(out)) // the cache keeps its own
-			}
+			read = s.store.GetShared
+		}
+		out, err = read(ctx, c.m.Resource, name)
+		if err = terms.read(ctx, c.m.Resource, out, err); err != nil {
 			return err
 		}
-		if out, err = s.store.Get(ctx, c.m.Resource, name); err == nil {
-			out = show.apply(out)
+		if out = show.apply(out); show.part() {
+			out = proto.Clone(out) // the cache keeps its own
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -56,8 +59,9 @@ func (s *Service) batchGet(ctx context.Context, c *call) (proto.Message, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range names {
-		if err := s.allow(ctx, c.m.Permission, n); err != nil {
+	on := make([]*terms, len(names))
+	for i, n := range names {
+		if on[i], err = s.ask(ctx, c.m.Permission, n); err != nil {
 			return nil, err
 		}
 	}
@@ -72,6 +76,11 @@ func (s *Service) batchGet(ctx context.Context, c *call) (proto.Message, error) 
 	})
 	if err != nil {
 		return nil, err
+	}
+	for i, m := range objects {
+		if err := on[i].meet(ctx, c.m.Resource, m); err != nil {
+			return nil, err
+		}
 	}
 	out := c.m.Output.New()
 	list, missing := out.Mutable(c.m.objects).List(), out.Mutable(c.m.missing).List()
@@ -148,7 +157,7 @@ func (s *Service) list(ctx context.Context, c *call) (proto.Message, error) {
 	}
 	q.Parent = parent
 	if visible != nil {
-		q.Visible = func(n resource.Name) bool { return visible(ctx, n) }
+		q.Shown = func(m proto.Message) bool { return visible(ctx, c.m.Resource, m) }
 	}
 	binding := c.binding()
 	if q.After, q.Reverse, err = s.tokens.open(text(c.req, c.m.pageToken), binding); err != nil {
@@ -229,21 +238,24 @@ func (s *Service) watch(ctx context.Context, c *call, send func(proto.Message) e
 		if err != nil {
 			return err
 		}
-		if err := s.allow(ctx, c.m.Permission, name); err != nil {
+		terms, err := s.ask(ctx, c.m.Permission, name)
+		if err != nil {
 			return err
 		}
-		return s.options.Hub.Serve(ctx, c.m.Method, c.req.Interface(), nil, send)
+		var visible watch.Visible
+		if terms != nil {
+			visible = func(ctx context.Context, r *schema.Resource, m proto.Message) bool {
+				return terms.meet(ctx, r, m) == nil
+			}
+		}
+		return s.options.Hub.Serve(ctx, c.m.Method, c.req.Interface(), visible, send)
 	}
 	if _, err := readParent(c.m.Resource, text(c.req, c.m.parent)); err != nil {
 		return err
 	}
-	shown, err := s.allowList(ctx, c.m.Permission, text(c.req, c.m.parent))
+	visible, err := s.allowList(ctx, c.m.Permission, text(c.req, c.m.parent))
 	if err != nil {
 		return err
-	}
-	var visible watch.Visible
-	if shown != nil {
-		visible = func(ctx context.Context, _ *schema.Resource, name resource.Name) bool { return shown(ctx, name) }
 	}
 	return s.options.Hub.Serve(ctx, c.m.Method, c.req.Interface(), visible, send)
 }

@@ -319,8 +319,8 @@ func TestWatch(t *testing.T) {
 	require.NoError(t, watch(as("projects/p"), many, &samplev1.WatchRobotsRequest{Parent: "projects/p"}))
 	require.Nil(t, h.visible)
 	require.NoError(t, watch(as("projects/p"), many, &samplev1.WatchRobotsRequest{Parent: "projects/-"}))
-	require.True(t, h.visible(as("projects/p"), w.robots(), "projects/p/robots/r"))
-	require.False(t, h.visible(as("projects/p"), w.robots(), "projects/q/robots/r"))
+	require.True(t, h.visible(as("projects/p"), w.robots(), &samplev1.Robot{Name: "projects/p/robots/r"}))
+	require.False(t, h.visible(as("projects/p"), w.robots(), &samplev1.Robot{Name: "projects/q/robots/r"}))
 	for name, req := range map[string]proto.Message{
 		one: &samplev1.WatchRobotRequest{Name: "projects/p/robots/r"}, many: &samplev1.WatchRobotsRequest{Parent: "projects/p"},
 	} {

@@ -5,7 +5,10 @@
 //
 // Whatever the method, a call goes the same way: names are read, then the
 // permission is asked for, and only then is anything looked at, so that who may
-// not see a resource does not learn whether there is one. What changes
+// not see a resource does not learn whether there is one. A permission that
+// depends on the fields of a resource is asked for again with the resource as it
+// was read: an update needs it before and after, and lists and watches show what
+// it is for. What changes
 // something happens in one transaction with the record of its request id, and
 // with validate_only everything happens but the commit.
 //
@@ -36,11 +39,12 @@ type Options struct {
 	// Authorize is nil if the principal of ctx has the permission on the
 	// resource of that name and what is below it; "" is everything there is.
 	// Otherwise it is a Denied or Unauthenticated fault. A nil Authorize denies
-	// everything; [Allow] is the table of sdk/iam.
+	// everything; [Allow] is the table of sdk/iam. It is asked again, with what
+	// [iam.WithAnyResource] and [iam.WithResource] say, about whom it denies.
 	Authorize func(ctx context.Context, permission string, name resource.Name) error
 	// Visible says which objects a list or watch across parents ("projects/-")
-	// shows to a principal who does not have the permission everywhere. Nil
-	// denies him such a list.
+	// shows to a principal who does not have the permission everywhere, as
+	// Authorize would. Nil denies him such a list.
 	Visible func(ctx context.Context, permission string, name resource.Name) bool
 	// Hub answers watches. Nil is a service without.
 	Hub Hub

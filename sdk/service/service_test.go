@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,10 +44,18 @@ func (w *world) Limit(_ context.Context, _ resource.Name, typ string) (int64, bo
 	return w.limit, w.limit > 0 && typ == "sample.selvedge.dev/Robot"
 }
 
-// failing is a driver that fails to commit when it is told to.
+// failing is a driver that fails to commit when it is told to, and counts how
+// often it is read.
 type failing struct {
 	store.Driver
-	err error
+	err       error
+	snapshots atomic.Int64
+}
+
+// Snapshot implements store.Driver.
+func (f *failing) Snapshot(ctx context.Context) (store.Snapshot, store.Seq, error) {
+	f.snapshots.Add(1)
+	return f.Driver.Snapshot(ctx)
 }
 
 // Commit implements store.Driver.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -25,7 +26,8 @@ func (s *Service) create(ctx context.Context, c *call) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allow(ctx, c.m.Permission, name.Parent()); err != nil {
+	on, err := s.ask(ctx, c.m.Permission, name.Parent())
+	if err != nil {
 		return nil, err
 	}
 	given, err := c.given()
@@ -34,7 +36,7 @@ func (s *Service) create(ctx context.Context, c *call) (proto.Message, error) {
 	}
 	return s.write(ctx, c, name, func(tx context.Context) (proto.Message, error) {
 		m := proto.Clone(given)
-		return m, s.insert(tx, c.m.typ, name, m)
+		return m, s.insert(tx, c.m.typ, name, m, on)
 	})
 }
 
@@ -80,8 +82,8 @@ func (c *call) given() (proto.Message, error) {
 	return c.req.Get(c.m.object).Message().Interface(), nil
 }
 
-// insert saves a new object.
-func (s *Service) insert(tx context.Context, t *typ, name resource.Name, m proto.Message) error {
+// insert saves a new object that meets the terms.
+func (s *Service) insert(tx context.Context, t *typ, name resource.Name, m proto.Message, on ...*terms) error {
 	t.hide(m, t.OutputOnly)
 	t.SetName(m, name)
 	if md := t.MetadataOf(m); md != nil {
@@ -90,7 +92,7 @@ func (s *Service) insert(tx context.Context, t *typ, name resource.Name, m proto
 	if err := s.below(tx, t, name); err != nil {
 		return err
 	}
-	return s.save(tx, t, nil, m)
+	return s.save(tx, t, nil, m, on...)
 }
 
 // below holds the transaction to the existence of the nearest object above a
@@ -129,11 +131,16 @@ func (s *Service) below(tx context.Context, t *typ, name resource.Name) error {
 	return nil
 }
 
-// save saves an object in place of old, nil for none, by way of the hooks and
-// the rules.
-func (s *Service) save(tx context.Context, t *typ, old, m proto.Message) error {
+// save saves an object that meets the terms in place of old, nil for none, by
+// way of the hooks and the rules.
+func (s *Service) save(tx context.Context, t *typ, old, m proto.Message, on ...*terms) error {
 	for _, h := range t.hooks {
 		if err := h.fill(tx, m); err != nil {
+			return err
+		}
+	}
+	for _, terms := range on {
+		if err := terms.meet(tx, t.Resource, m); err != nil {
 			return err
 		}
 	}
@@ -167,11 +174,13 @@ func (s *Service) update(ctx context.Context, c *call) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allow(ctx, c.m.Permission, name); err != nil {
+	on, err := s.ask(ctx, c.m.Permission, name)
+	if err != nil {
 		return nil, err
 	}
+	var toCreate *terms
 	if flag(c.req, c.m.allowMissing) {
-		if err := s.allow(ctx, t.Permission("create"), name.Parent()); err != nil {
+		if toCreate, err = s.ask(ctx, t.Permission("create"), name.Parent()); err != nil {
 			return nil, err
 		}
 	}
@@ -187,15 +196,17 @@ func (s *Service) update(ctx context.Context, c *call) (proto.Message, error) {
 	return s.write(ctx, c, name, func(tx context.Context) (proto.Message, error) {
 		old, err := s.store.Get(tx, t.Resource, name)
 		missing := fault.KindOf(err) == fault.NotFound && flag(c.req, c.m.allowMissing)
-		if err != nil && !missing {
-			return nil, err
+		if !missing {
+			if err := on.read(tx, t.Resource, old, err); err != nil {
+				return nil, err
+			}
 		}
 		if err := u.holds(t, name, old); err != nil {
 			return nil, err
 		}
 		if missing {
 			m := proto.Clone(given)
-			return m, s.insert(tx, t, name, m)
+			return m, s.insert(tx, t, name, m, on, toCreate)
 		}
 		m := proto.Clone(old)
 		if err := u.apply(t, m, given, old); err != nil {
@@ -204,7 +215,7 @@ func (s *Service) update(ctx context.Context, c *call) (proto.Message, error) {
 		if proto.Equal(old, m) {
 			return old, nil
 		}
-		return m, s.save(tx, t, old, m)
+		return m, s.save(tx, t, old, m, on)
 	})
 }
 
@@ -314,12 +325,16 @@ func (s *Service) delete(ctx context.Context, c *call) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allow(ctx, c.m.Permission, name); err != nil {
+	on, err := s.ask(ctx, c.m.Permission, name)
+	if err != nil {
 		return nil, err
 	}
 	etag := text(c.req, c.m.etag)
 	return s.write(ctx, c, name, func(tx context.Context) (proto.Message, error) {
 		old, err := s.store.Get(tx, t.Resource, name)
+		if refused := on.read(tx, t.Resource, old, err); on != nil && refused != nil {
+			return nil, refused
+		}
 		switch {
 		case fault.KindOf(err) == fault.NotFound && flag(c.req, c.m.allowMissing):
 			return &resourcev1.DeletionPlan{}, nil
@@ -332,6 +347,12 @@ func (s *Service) delete(ctx context.Context, c *call) (proto.Message, error) {
 		if err != nil {
 			return nil, err
 		}
+		for _, h := range t.hooks {
+			if err := h.deleting(tx, old); err != nil {
+				return nil, err
+			}
+		}
+		plan.Consequences = append(plan.GetConsequences(), s.taken(tx, name)...)
 		child, err := s.child(tx, t, name)
 		switch {
 		case err != nil:
@@ -347,11 +368,6 @@ func (s *Service) delete(ctx context.Context, c *call) (proto.Message, error) {
 		if plan.GetBlocked() && flag(c.req, c.m.validateOnly) {
 			return plan, nil
 		}
-		for _, h := range t.hooks {
-			if err := h.deleting(tx, old); err != nil {
-				return nil, err
-			}
-		}
 		return plan, s.store.Delete(tx, t.Resource, name, store.DeleteOptions{})
 	})
 }
@@ -366,6 +382,22 @@ func (s *Service) plan(tx context.Context, t *typ, name resource.Name) (*resourc
 	}}}, nil
 }
 
+// taken are the objects below a name that go with it, by what hooks did.
+func (s *Service) taken(tx context.Context, name resource.Name) (out []*resourcev1.Consequence) {
+	handle, ok := s.store.TxOf(tx)
+	if !ok {
+		return nil
+	}
+	for _, w := range handle.Pending() {
+		if w.After == nil && strings.HasPrefix(string(w.Name), string(name)+"/") {
+			out = append(out, &resourcev1.Consequence{
+				Name: string(w.Name), Type: w.Resource.Type, Effect: resourcev1.Consequence_DELETED, Timing: resourcev1.Consequence_AT_ONCE, Cause: string(name),
+			})
+		}
+	}
+	return out
+}
+
 // child is the first object that is below a name, which may not go before it;
 // nil if there is none. That there is none is checked at the commit.
 func (s *Service) child(tx context.Context, t *typ, name resource.Name) (*resourcev1.Consequence, error) {
@@ -374,9 +406,10 @@ func (s *Service) child(tx context.Context, t *typ, name resource.Name) (*resour
 		return nil, errors.New("BUG: service: a deletion without a handle")
 	}
 	var found *resourcev1.Consequence
+	limit := 1 + len(handle.Pending()) // hooks may have deleted some
 	for _, r := range t.children {
 		// "0" comes after "/", so that these are all names with the prefix.
-		err := handle.Scan(tx, store.Scan{Type: r.Type, From: name + "/", To: name + "0", Limit: 1}, func(r *schema.Resource, m proto.Message) bool {
+		err := handle.Scan(tx, store.Scan{Type: r.Type, From: name + "/", To: name + "0", Limit: limit}, func(r *schema.Resource, m proto.Message) bool {
 			found = &resourcev1.Consequence{
 				Name: string(r.NameOf(m)), Type: r.Type, Effect: resourcev1.Consequence_BLOCKS, Timing: resourcev1.Consequence_AT_ONCE,
 				Cause: string(name), Path: "name",

@@ -101,7 +101,7 @@ func (l *list) plan() error {
 	for _, k := range q.Order.Keys {
 		l.base.Order = append(l.base.Order, OrderKey{Index: k.Index, Desc: k.Desc != l.backward})
 	}
-	l.exact = l.rest.Empty() && q.Visible == nil && l.onePrefix()
+	l.exact = l.rest.Empty() && q.Visible == nil && q.Shown == nil && l.onePrefix()
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (l *list) wanted(rec *Record) (proto.Message, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return m, l.rest.Match(m.ProtoReflect()), nil
+	return m, l.rest.Match(m.ProtoReflect()) && (l.q.Shown == nil || l.q.Shown(m)), nil
 }
 
 // page reads the page.

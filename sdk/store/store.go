@@ -101,6 +101,9 @@ type Query struct {
 	Limit int
 	// Visible, if not nil, says of each name whether it may be in the page.
 	Visible func(resource.Name) bool
+	// Shown, if not nil, says of each object whether it may be in the page: one
+	// whose name may be, and that matches the filter. It must not change it.
+	Shown func(proto.Message) bool
 	// Count asks for Page.Total and Page.Offset.
 	Count bool
 }

@@ -47,18 +47,19 @@ func (h *Hub) single(ctx context.Context, m *schema.Method, req proto.Message, v
 		if err != nil {
 			return err
 		}
-		there := o != nil && may(ctx, visible, r, name)
+		there := may(ctx, visible, r, o)
 		if there {
 			o = mask.show(o)
 		} else {
-			o = nil
+			o, version = nil, seq // as if there were none
 		}
 		if err := tell(name, version, "current", o); err != nil {
 			return err
 		}
 		if err := h.follow(ctx, v, seq, func(it *item) error {
 			o, was := it.object, there
-			if there = it.is && may(ctx, visible, r, name); !there {
+			_, after := it.objects()
+			if there = it.is && may(ctx, visible, r, after); !there {
 				o = nil
 			}
 			if !there && !was || there && was && !it.touched {

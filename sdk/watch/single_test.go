@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"selvedge.dev/sdk/fault"
@@ -95,7 +96,7 @@ func TestSingle_Visible(t *testing.T) {
 	t.Parallel()
 	each(t, watch.HubOptions{}, func(w *world) {
 		var see atomic.Bool
-		visible := func(context.Context, *schema.Resource, resource.Name) bool { return see.Load() }
+		visible := func(context.Context, *schema.Resource, proto.Message) bool { return see.Load() }
 		w.save(&samplev1.Robot{Name: name("a"), DisplayName: "1"})
 		x := w.single("a", visible)
 		require.Equal(w.t, []string{"removed a"}, told(x.take()))

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"selvedge.dev/sdk/filter"
-	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 )
@@ -75,7 +74,7 @@ func (h *Hub) stateful(ctx context.Context, m *schema.Method, req request, visib
 		parts: []string{string(m.Name), req.parent, v.filter.String(), order.String()},
 	}
 	if visible != nil {
-		w.query.Visible = func(n resource.Name) bool { return visible(ctx, m.Resource, n) }
+		w.query.Shown = func(o proto.Message) bool { return visible(ctx, m.Resource, o) }
 	}
 	if req.pageToken != "" {
 		if h.o.Pages == nil {
@@ -174,11 +173,12 @@ func (w *stateful) list(ctx context.Context) (*store.Page, error) {
 // told, ok is false.
 func (w *stateful) apply(ctx context.Context, items []*item) (changes []protoreflect.Message, ok bool) {
 	for _, it := range items {
-		_, after := it.objects()
-		i := slices.IndexFunc(w.shown, func(s shown) bool { return s.name == it.Name })
+		before, after := it.objects()
+		i, sees := slices.IndexFunc(w.shown, func(s shown) bool { return s.name == it.Name }), may(ctx, w.visible, w.view.resource, after)
 		switch {
-		case i < 0 && w.elsewhere(it):
-		case i >= 0 && it.is && may(ctx, w.visible, w.view.resource, it.Name) &&
+		case i < 0 && !sees && !may(ctx, w.visible, w.view.resource, before): // as if there were none
+		case i < 0 && sees && w.elsewhere(it):
+		case i >= 0 && it.is && sees &&
 			w.query.Order.Compare(after.ProtoReflect(), w.page.Objects[i].ProtoReflect()) == 0:
 			if it.touched {
 				changes = append(changes, w.p.setChange(it.object, i, i, false))

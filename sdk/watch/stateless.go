@@ -204,9 +204,9 @@ func (w *stateless) page(ctx context.Context, after *store.Position) (page *stor
 	q := store.Query{Parent: w.parent, Filter: w.view.filter, After: after, Limit: w.chunk}
 	var hidden error
 	if w.visible != nil {
-		q.Visible = func(name resource.Name) bool {
-			see := w.visible(ctx, w.view.resource, name)
-			hidden = cmp.Or(hidden, w.saw(name, see))
+		q.Shown = func(o proto.Message) bool {
+			see := w.visible(ctx, w.view.resource, o)
+			hidden = cmp.Or(hidden, w.saw(w.view.resource.NameOf(o), see))
 			return see
 		}
 	}
@@ -286,12 +286,13 @@ func (w *stateless) follow(ctx context.Context, pos store.Seq) error {
 func (w *stateless) change(ctx context.Context, it *item) error {
 	had, has := it.was, it.is
 	if w.visible != nil {
-		see := w.visible(ctx, w.view.resource, it.Name)
+		before, after := it.objects()
+		see := it.is && may(ctx, w.visible, w.view.resource, after)
 		shown, known := w.sight[hash(string(it.Name))]
 		switch {
 		case known:
 			had = shown
-		case had && !w.complete && !see:
+		case had && !w.complete && !may(ctx, w.visible, w.view.resource, before):
 			// Whether he has it is not known, and a removal would tell him of
 			// an object that he perhaps never knew of.
 			if had = false; w.size >= 0 {

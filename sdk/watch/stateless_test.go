@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -148,7 +149,7 @@ func TestStateless_SlowSnapshot(t *testing.T) {
 			}
 			gate := make(chan struct{})
 			var once sync.Once
-			held := func(context.Context, *schema.Resource, resource.Name) bool {
+			held := func(context.Context, *schema.Resource, proto.Message) bool {
 				once.Do(func() { <-gate })
 				return true
 			}
@@ -279,10 +280,10 @@ type sight struct {
 }
 
 // visible implements watch.Visible.
-func (s *sight) visible(_ context.Context, _ *schema.Resource, n resource.Name) bool {
+func (s *sight) visible(_ context.Context, r *schema.Resource, m proto.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.hidden[n.ID()]
+	return !s.hidden[r.NameOf(m).ID()]
 }
 
 // hide and show change what is seen.

@@ -24,18 +24,18 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 )
 
-// Visible says whether who watches may see an object. It is asked when an
-// object is told, and again at every change of it. Nil is that all may be seen.
-type Visible = func(ctx context.Context, r *schema.Resource, name resource.Name) bool
+// Visible says whether who watches may see an object as it is or was. It is asked
+// when an object is told, and again at every change of it. It must not change the
+// object, whose secrets may be left out. Nil is that all may be seen.
+type Visible = func(ctx context.Context, r *schema.Resource, m proto.Message) bool
 
-// may is v, also for nil.
-func may(ctx context.Context, v Visible, r *schema.Resource, name resource.Name) bool {
-	return v == nil || v(ctx, r, name)
+// may is v, also for nil. An object that is not there is not seen.
+func may(ctx context.Context, v Visible, r *schema.Resource, m proto.Message) bool {
+	return m != nil && (v == nil || v(ctx, r, m))
 }
 
 // Serve answers a standard Watch method, of one resource or of a collection,

@@ -1576,6 +1576,177 @@ func (x *SigningKey) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// Session is a person who signed in, as long as refresh tokens of it are good.
+type Session struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	User  string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// The hash of the one refresh token that is good.
+	Hash       string                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// No refresh token is good any more.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Session) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Session) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Session) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *Session) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Session) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// RotateSigningKeysRequest asks for a new key.
+type RotateSigningKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSigningKeysRequest) Reset() {
+	*x = RotateSigningKeysRequest{}
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSigningKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSigningKeysRequest) ProtoMessage() {}
+
+func (x *RotateSigningKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSigningKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateSigningKeysRequest) Descriptor() ([]byte, []int) {
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{17}
+}
+
+// RotateSigningKeysResponse has the new key.
+type RotateSigningKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The "kid" of the tokens that it signs.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// It signs from then on: until then whoever checks tokens gets to know it.
+	SignTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=sign_time,json=signTime,proto3" json:"sign_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSigningKeysResponse) Reset() {
+	*x = RotateSigningKeysResponse{}
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSigningKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSigningKeysResponse) ProtoMessage() {}
+
+func (x *RotateSigningKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSigningKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateSigningKeysResponse) Descriptor() ([]byte, []int) {
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RotateSigningKeysResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RotateSigningKeysResponse) GetSignTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignTime
+	}
+	return nil
+}
+
 // AcceptInvitationRequest accepts an invitation.
 type AcceptInvitationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1590,7 +1761,7 @@ type AcceptInvitationRequest struct {
 
 func (x *AcceptInvitationRequest) Reset() {
 	*x = AcceptInvitationRequest{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[16]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1773,7 @@ func (x *AcceptInvitationRequest) String() string {
 func (*AcceptInvitationRequest) ProtoMessage() {}
 
 func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[16]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1786,7 @@ func (x *AcceptInvitationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptInvitationRequest.ProtoReflect.Descriptor instead.
 func (*AcceptInvitationRequest) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{16}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AcceptInvitationRequest) GetName() string {
@@ -1659,7 +1830,7 @@ type TestPermissionsRequest struct {
 
 func (x *TestPermissionsRequest) Reset() {
 	*x = TestPermissionsRequest{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[17]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1842,7 @@ func (x *TestPermissionsRequest) String() string {
 func (*TestPermissionsRequest) ProtoMessage() {}
 
 func (x *TestPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[17]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1855,7 @@ func (x *TestPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*TestPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{17}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TestPermissionsRequest) GetResource() string {
@@ -1711,7 +1882,7 @@ type TestPermissionsResponse struct {
 
 func (x *TestPermissionsResponse) Reset() {
 	*x = TestPermissionsResponse{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[18]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1894,7 @@ func (x *TestPermissionsResponse) String() string {
 func (*TestPermissionsResponse) ProtoMessage() {}
 
 func (x *TestPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[18]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1907,7 @@ func (x *TestPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*TestPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{18}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TestPermissionsResponse) GetPermissions() []string {
@@ -1757,7 +1928,7 @@ type ListMyPermissionsRequest struct {
 
 func (x *ListMyPermissionsRequest) Reset() {
 	*x = ListMyPermissionsRequest{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[19]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1940,7 @@ func (x *ListMyPermissionsRequest) String() string {
 func (*ListMyPermissionsRequest) ProtoMessage() {}
 
 func (x *ListMyPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[19]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1953,7 @@ func (x *ListMyPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*ListMyPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{19}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMyPermissionsRequest) GetResource() string {
@@ -1804,7 +1975,7 @@ type ListMyPermissionsResponse struct {
 
 func (x *ListMyPermissionsResponse) Reset() {
 	*x = ListMyPermissionsResponse{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[20]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1987,7 @@ func (x *ListMyPermissionsResponse) String() string {
 func (*ListMyPermissionsResponse) ProtoMessage() {}
 
 func (x *ListMyPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[20]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2000,7 @@ func (x *ListMyPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMyPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*ListMyPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{20}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMyPermissionsResponse) GetPermissions() []*ListMyPermissionsResponse_MyPermission {
@@ -1862,7 +2033,7 @@ type ExplainAccessRequest struct {
 
 func (x *ExplainAccessRequest) Reset() {
 	*x = ExplainAccessRequest{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[21]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2045,7 @@ func (x *ExplainAccessRequest) String() string {
 func (*ExplainAccessRequest) ProtoMessage() {}
 
 func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[21]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2058,7 @@ func (x *ExplainAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessRequest.ProtoReflect.Descriptor instead.
 func (*ExplainAccessRequest) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{21}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExplainAccessRequest) GetMember() string {
@@ -1942,7 +2113,7 @@ type ExplainAccessResponse struct {
 
 func (x *ExplainAccessResponse) Reset() {
 	*x = ExplainAccessResponse{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[22]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2125,7 @@ func (x *ExplainAccessResponse) String() string {
 func (*ExplainAccessResponse) ProtoMessage() {}
 
 func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[22]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2138,7 @@ func (x *ExplainAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessResponse.ProtoReflect.Descriptor instead.
 func (*ExplainAccessResponse) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{22}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExplainAccessResponse) GetAllowed() bool {
@@ -2047,7 +2218,7 @@ type SetPasswordRequest struct {
 
 func (x *SetPasswordRequest) Reset() {
 	*x = SetPasswordRequest{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[23]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2230,7 @@ func (x *SetPasswordRequest) String() string {
 func (*SetPasswordRequest) ProtoMessage() {}
 
 func (x *SetPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[23]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2243,7 @@ func (x *SetPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPasswordRequest.ProtoReflect.Descriptor instead.
 func (*SetPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{23}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetPasswordRequest) GetName() string {
@@ -2109,7 +2280,7 @@ type ListMyPermissionsResponse_MyPermission struct {
 
 func (x *ListMyPermissionsResponse_MyPermission) Reset() {
 	*x = ListMyPermissionsResponse_MyPermission{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[25]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2292,7 @@ func (x *ListMyPermissionsResponse_MyPermission) String() string {
 func (*ListMyPermissionsResponse_MyPermission) ProtoMessage() {}
 
 func (x *ListMyPermissionsResponse_MyPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[25]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2305,7 @@ func (x *ListMyPermissionsResponse_MyPermission) ProtoReflect() protoreflect.Mes
 
 // Deprecated: Use ListMyPermissionsResponse_MyPermission.ProtoReflect.Descriptor instead.
 func (*ListMyPermissionsResponse_MyPermission) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{20, 0}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *ListMyPermissionsResponse_MyPermission) GetPermission() string {
@@ -2166,7 +2337,7 @@ type ExplainAccessResponse_NearMiss struct {
 
 func (x *ExplainAccessResponse_NearMiss) Reset() {
 	*x = ExplainAccessResponse_NearMiss{}
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[26]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2349,7 @@ func (x *ExplainAccessResponse_NearMiss) String() string {
 func (*ExplainAccessResponse_NearMiss) ProtoMessage() {}
 
 func (x *ExplainAccessResponse_NearMiss) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_iam_v1_iam_proto_msgTypes[26]
+	mi := &file_functions_iam_v1_iam_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2362,7 @@ func (x *ExplainAccessResponse_NearMiss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainAccessResponse_NearMiss.ProtoReflect.Descriptor instead.
 func (*ExplainAccessResponse_NearMiss) Descriptor() ([]byte, []int) {
-	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{22, 0}
+	return file_functions_iam_v1_iam_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *ExplainAccessResponse_NearMiss) GetRoleBinding() string {
@@ -2401,7 +2572,22 @@ const file_functions_iam_v1_iam_proto_rawDesc = "" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime:\\\xeaAQ\n" +
 	"\x1biam.selvedge.dev/SigningKey\x12\x19signingKeys/{signing_key}*\vsigningKeys2\n" +
-	"signingKey\x92\xc9\x19\x04(\x018\x01\"\xc0\x01\n" +
+	"signingKey\x92\xc9\x19\x04(\x018\x01\"\xca\x02\n" +
+	"\aSession\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x127\n" +
+	"\x04user\x18\x02 \x01(\tB#\xe0A\x02\xfaA\x17\n" +
+	"\x15iam.selvedge.dev/User\x92\xc9\x19\x02\x10\x03R\x04user\x12\x1a\n" +
+	"\x04hash\x18\x03 \x01(\tB\x06\x92\xc9\x19\x02\x18\x01R\x04hash\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime:W\xeaAA\n" +
+	"\x18iam.selvedge.dev/Session\x12\x12sessions/{session}*\bsessions2\asession\x92\xc9\x19\x0f\n" +
+	"\vexpire_time8\x01\"\x1a\n" +
+	"\x18RotateSigningKeysRequest\"k\n" +
+	"\x19RotateSigningKeysResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x127\n" +
+	"\tsign_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\"\xc0\x01\n" +
 	"\x17AcceptInvitationRequest\x127\n" +
 	"\x04name\x18\x01 \x01(\tB#\xe0A\x02\xfaA\x1d\n" +
 	"\x1biam.selvedge.dev/InvitationR\x04name\x12\x19\n" +
@@ -2457,7 +2643,10 @@ const file_functions_iam_v1_iam_proto_rawDesc = "" +
 	"\rExplainAccess\x12%.selvedge.iam.v1.ExplainAccessRequest\x1a&.selvedge.iam.v1.ExplainAccessResponse\"3\x92\xc9\x19\x12\n" +
 	"\x0eaccess.explain\x10\x02\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/access:explain\x12\x8d\x01\n" +
 	"\vSetPassword\x12#.selvedge.iam.v1.SetPasswordRequest\x1a\x15.selvedge.iam.v1.User\"B\x92\xc9\x19\x15\n" +
-	"\x11users.setPassword\x10\x02\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=users/*}:setPassword2\x84\x02\n" +
+	"\x11users.setPassword\x10\x02\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=users/*}:setPassword2\xb3\x01\n" +
+	"\aSigning\x12\xa7\x01\n" +
+	"\x11RotateSigningKeys\x12).selvedge.iam.v1.RotateSigningKeysRequest\x1a*.selvedge.iam.v1.RotateSigningKeysResponse\";\x92\xc9\x19\x16\n" +
+	"\x12signingKeys.rotate\x10\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/signingKeys:rotate2\x84\x02\n" +
 	"\vInvitations\x12\xf4\x01\n" +
 	"\x10AcceptInvitation\x12(.selvedge.iam.v1.AcceptInvitationRequest\x1a\x1b.selvedge.iam.v1.Invitation\"\x98\x01\x92\xc9\x19\x02\x10\x02\x82\xd3\xe4\x93\x02\x8b\x01:\x01*Z4:\x01*\"//v1/{name=organizations/*/invitations/*}:acceptZ$:\x01*\"\x1f/v1/{name=invitations/*}:accept\"*/v1/{name=projects/*/invitations/*}:acceptB;\x92\xc9\x19\x12\n" +
 	"\x10iam.selvedge.devZ#selvedge.dev/functions/iam/v1;iamv1b\x06proto3"
@@ -2475,7 +2664,7 @@ func file_functions_iam_v1_iam_proto_rawDescGZIP() []byte {
 }
 
 var file_functions_iam_v1_iam_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_functions_iam_v1_iam_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_functions_iam_v1_iam_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_functions_iam_v1_iam_proto_goTypes = []any{
 	(User_State)(0),                                // 0: selvedge.iam.v1.User.State
 	(ServiceAccountKey_Algorithm)(0),               // 1: selvedge.iam.v1.ServiceAccountKey.Algorithm
@@ -2497,68 +2686,76 @@ var file_functions_iam_v1_iam_proto_goTypes = []any{
 	(*Invitation)(nil),                             // 17: selvedge.iam.v1.Invitation
 	(*Permission)(nil),                             // 18: selvedge.iam.v1.Permission
 	(*SigningKey)(nil),                             // 19: selvedge.iam.v1.SigningKey
-	(*AcceptInvitationRequest)(nil),                // 20: selvedge.iam.v1.AcceptInvitationRequest
-	(*TestPermissionsRequest)(nil),                 // 21: selvedge.iam.v1.TestPermissionsRequest
-	(*TestPermissionsResponse)(nil),                // 22: selvedge.iam.v1.TestPermissionsResponse
-	(*ListMyPermissionsRequest)(nil),               // 23: selvedge.iam.v1.ListMyPermissionsRequest
-	(*ListMyPermissionsResponse)(nil),              // 24: selvedge.iam.v1.ListMyPermissionsResponse
-	(*ExplainAccessRequest)(nil),                   // 25: selvedge.iam.v1.ExplainAccessRequest
-	(*ExplainAccessResponse)(nil),                  // 26: selvedge.iam.v1.ExplainAccessResponse
-	(*SetPasswordRequest)(nil),                     // 27: selvedge.iam.v1.SetPasswordRequest
-	nil,                                            // 28: selvedge.iam.v1.RoleBinding.ParamsEntry
-	(*ListMyPermissionsResponse_MyPermission)(nil), // 29: selvedge.iam.v1.ListMyPermissionsResponse.MyPermission
-	(*ExplainAccessResponse_NearMiss)(nil),         // 30: selvedge.iam.v1.ExplainAccessResponse.NearMiss
-	(*v1.Metadata)(nil),                            // 31: selvedge.resource.v1.Metadata
-	(*v1.MultiRegionPolicy)(nil),                   // 32: selvedge.resource.v1.MultiRegionPolicy
-	(*timestamppb.Timestamp)(nil),                  // 33: google.protobuf.Timestamp
+	(*Session)(nil),                                // 20: selvedge.iam.v1.Session
+	(*RotateSigningKeysRequest)(nil),               // 21: selvedge.iam.v1.RotateSigningKeysRequest
+	(*RotateSigningKeysResponse)(nil),              // 22: selvedge.iam.v1.RotateSigningKeysResponse
+	(*AcceptInvitationRequest)(nil),                // 23: selvedge.iam.v1.AcceptInvitationRequest
+	(*TestPermissionsRequest)(nil),                 // 24: selvedge.iam.v1.TestPermissionsRequest
+	(*TestPermissionsResponse)(nil),                // 25: selvedge.iam.v1.TestPermissionsResponse
+	(*ListMyPermissionsRequest)(nil),               // 26: selvedge.iam.v1.ListMyPermissionsRequest
+	(*ListMyPermissionsResponse)(nil),              // 27: selvedge.iam.v1.ListMyPermissionsResponse
+	(*ExplainAccessRequest)(nil),                   // 28: selvedge.iam.v1.ExplainAccessRequest
+	(*ExplainAccessResponse)(nil),                  // 29: selvedge.iam.v1.ExplainAccessResponse
+	(*SetPasswordRequest)(nil),                     // 30: selvedge.iam.v1.SetPasswordRequest
+	nil,                                            // 31: selvedge.iam.v1.RoleBinding.ParamsEntry
+	(*ListMyPermissionsResponse_MyPermission)(nil), // 32: selvedge.iam.v1.ListMyPermissionsResponse.MyPermission
+	(*ExplainAccessResponse_NearMiss)(nil),         // 33: selvedge.iam.v1.ExplainAccessResponse.NearMiss
+	(*v1.Metadata)(nil),                            // 34: selvedge.resource.v1.Metadata
+	(*v1.MultiRegionPolicy)(nil),                   // 35: selvedge.resource.v1.MultiRegionPolicy
+	(*timestamppb.Timestamp)(nil),                  // 36: google.protobuf.Timestamp
 }
 var file_functions_iam_v1_iam_proto_depIdxs = []int32{
-	31, // 0: selvedge.iam.v1.Organization.metadata:type_name -> selvedge.resource.v1.Metadata
-	32, // 1: selvedge.iam.v1.Organization.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
-	31, // 2: selvedge.iam.v1.Project.metadata:type_name -> selvedge.resource.v1.Metadata
-	32, // 3: selvedge.iam.v1.Project.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
-	31, // 4: selvedge.iam.v1.User.metadata:type_name -> selvedge.resource.v1.Metadata
+	34, // 0: selvedge.iam.v1.Organization.metadata:type_name -> selvedge.resource.v1.Metadata
+	35, // 1: selvedge.iam.v1.Organization.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
+	34, // 2: selvedge.iam.v1.Project.metadata:type_name -> selvedge.resource.v1.Metadata
+	35, // 3: selvedge.iam.v1.Project.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
+	34, // 4: selvedge.iam.v1.User.metadata:type_name -> selvedge.resource.v1.Metadata
 	0,  // 5: selvedge.iam.v1.User.state:type_name -> selvedge.iam.v1.User.State
 	7,  // 6: selvedge.iam.v1.User.identities:type_name -> selvedge.iam.v1.Identity
-	31, // 7: selvedge.iam.v1.ServiceAccount.metadata:type_name -> selvedge.resource.v1.Metadata
-	31, // 8: selvedge.iam.v1.ServiceAccountKey.metadata:type_name -> selvedge.resource.v1.Metadata
+	34, // 7: selvedge.iam.v1.ServiceAccount.metadata:type_name -> selvedge.resource.v1.Metadata
+	34, // 8: selvedge.iam.v1.ServiceAccountKey.metadata:type_name -> selvedge.resource.v1.Metadata
 	1,  // 9: selvedge.iam.v1.ServiceAccountKey.algorithm:type_name -> selvedge.iam.v1.ServiceAccountKey.Algorithm
-	33, // 10: selvedge.iam.v1.ServiceAccountKey.not_before:type_name -> google.protobuf.Timestamp
-	33, // 11: selvedge.iam.v1.ServiceAccountKey.not_after:type_name -> google.protobuf.Timestamp
-	31, // 12: selvedge.iam.v1.Group.metadata:type_name -> selvedge.resource.v1.Metadata
-	31, // 13: selvedge.iam.v1.Role.metadata:type_name -> selvedge.resource.v1.Metadata
+	36, // 10: selvedge.iam.v1.ServiceAccountKey.not_before:type_name -> google.protobuf.Timestamp
+	36, // 11: selvedge.iam.v1.ServiceAccountKey.not_after:type_name -> google.protobuf.Timestamp
+	34, // 12: selvedge.iam.v1.Group.metadata:type_name -> selvedge.resource.v1.Metadata
+	34, // 13: selvedge.iam.v1.Role.metadata:type_name -> selvedge.resource.v1.Metadata
 	2,  // 14: selvedge.iam.v1.Role.category:type_name -> selvedge.iam.v1.Role.Category
 	12, // 15: selvedge.iam.v1.Role.grants:type_name -> selvedge.iam.v1.Grant
 	13, // 16: selvedge.iam.v1.Grant.fields:type_name -> selvedge.iam.v1.FieldCondition
 	13, // 17: selvedge.iam.v1.Grant.request_fields:type_name -> selvedge.iam.v1.FieldCondition
-	31, // 18: selvedge.iam.v1.RoleBinding.metadata:type_name -> selvedge.resource.v1.Metadata
-	28, // 19: selvedge.iam.v1.RoleBinding.params:type_name -> selvedge.iam.v1.RoleBinding.ParamsEntry
+	34, // 18: selvedge.iam.v1.RoleBinding.metadata:type_name -> selvedge.resource.v1.Metadata
+	31, // 19: selvedge.iam.v1.RoleBinding.params:type_name -> selvedge.iam.v1.RoleBinding.ParamsEntry
 	16, // 20: selvedge.iam.v1.RoleBinding.condition:type_name -> selvedge.iam.v1.Condition
-	33, // 21: selvedge.iam.v1.Condition.not_before:type_name -> google.protobuf.Timestamp
-	33, // 22: selvedge.iam.v1.Condition.expire_time:type_name -> google.protobuf.Timestamp
-	31, // 23: selvedge.iam.v1.Invitation.metadata:type_name -> selvedge.resource.v1.Metadata
-	33, // 24: selvedge.iam.v1.Invitation.expire_time:type_name -> google.protobuf.Timestamp
+	36, // 21: selvedge.iam.v1.Condition.not_before:type_name -> google.protobuf.Timestamp
+	36, // 22: selvedge.iam.v1.Condition.expire_time:type_name -> google.protobuf.Timestamp
+	34, // 23: selvedge.iam.v1.Invitation.metadata:type_name -> selvedge.resource.v1.Metadata
+	36, // 24: selvedge.iam.v1.Invitation.expire_time:type_name -> google.protobuf.Timestamp
 	3,  // 25: selvedge.iam.v1.Invitation.state:type_name -> selvedge.iam.v1.Invitation.State
-	31, // 26: selvedge.iam.v1.Permission.metadata:type_name -> selvedge.resource.v1.Metadata
-	33, // 27: selvedge.iam.v1.SigningKey.create_time:type_name -> google.protobuf.Timestamp
-	29, // 28: selvedge.iam.v1.ListMyPermissionsResponse.permissions:type_name -> selvedge.iam.v1.ListMyPermissionsResponse.MyPermission
-	30, // 29: selvedge.iam.v1.ExplainAccessResponse.near_misses:type_name -> selvedge.iam.v1.ExplainAccessResponse.NearMiss
-	15, // 30: selvedge.iam.v1.RoleBinding.ParamsEntry.value:type_name -> selvedge.iam.v1.Param
-	21, // 31: selvedge.iam.v1.Access.TestPermissions:input_type -> selvedge.iam.v1.TestPermissionsRequest
-	23, // 32: selvedge.iam.v1.Access.ListMyPermissions:input_type -> selvedge.iam.v1.ListMyPermissionsRequest
-	25, // 33: selvedge.iam.v1.Access.ExplainAccess:input_type -> selvedge.iam.v1.ExplainAccessRequest
-	27, // 34: selvedge.iam.v1.Access.SetPassword:input_type -> selvedge.iam.v1.SetPasswordRequest
-	20, // 35: selvedge.iam.v1.Invitations.AcceptInvitation:input_type -> selvedge.iam.v1.AcceptInvitationRequest
-	22, // 36: selvedge.iam.v1.Access.TestPermissions:output_type -> selvedge.iam.v1.TestPermissionsResponse
-	24, // 37: selvedge.iam.v1.Access.ListMyPermissions:output_type -> selvedge.iam.v1.ListMyPermissionsResponse
-	26, // 38: selvedge.iam.v1.Access.ExplainAccess:output_type -> selvedge.iam.v1.ExplainAccessResponse
-	6,  // 39: selvedge.iam.v1.Access.SetPassword:output_type -> selvedge.iam.v1.User
-	17, // 40: selvedge.iam.v1.Invitations.AcceptInvitation:output_type -> selvedge.iam.v1.Invitation
-	36, // [36:41] is the sub-list for method output_type
-	31, // [31:36] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	34, // 26: selvedge.iam.v1.Permission.metadata:type_name -> selvedge.resource.v1.Metadata
+	36, // 27: selvedge.iam.v1.SigningKey.create_time:type_name -> google.protobuf.Timestamp
+	36, // 28: selvedge.iam.v1.Session.create_time:type_name -> google.protobuf.Timestamp
+	36, // 29: selvedge.iam.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	36, // 30: selvedge.iam.v1.RotateSigningKeysResponse.sign_time:type_name -> google.protobuf.Timestamp
+	32, // 31: selvedge.iam.v1.ListMyPermissionsResponse.permissions:type_name -> selvedge.iam.v1.ListMyPermissionsResponse.MyPermission
+	33, // 32: selvedge.iam.v1.ExplainAccessResponse.near_misses:type_name -> selvedge.iam.v1.ExplainAccessResponse.NearMiss
+	15, // 33: selvedge.iam.v1.RoleBinding.ParamsEntry.value:type_name -> selvedge.iam.v1.Param
+	24, // 34: selvedge.iam.v1.Access.TestPermissions:input_type -> selvedge.iam.v1.TestPermissionsRequest
+	26, // 35: selvedge.iam.v1.Access.ListMyPermissions:input_type -> selvedge.iam.v1.ListMyPermissionsRequest
+	28, // 36: selvedge.iam.v1.Access.ExplainAccess:input_type -> selvedge.iam.v1.ExplainAccessRequest
+	30, // 37: selvedge.iam.v1.Access.SetPassword:input_type -> selvedge.iam.v1.SetPasswordRequest
+	21, // 38: selvedge.iam.v1.Signing.RotateSigningKeys:input_type -> selvedge.iam.v1.RotateSigningKeysRequest
+	23, // 39: selvedge.iam.v1.Invitations.AcceptInvitation:input_type -> selvedge.iam.v1.AcceptInvitationRequest
+	25, // 40: selvedge.iam.v1.Access.TestPermissions:output_type -> selvedge.iam.v1.TestPermissionsResponse
+	27, // 41: selvedge.iam.v1.Access.ListMyPermissions:output_type -> selvedge.iam.v1.ListMyPermissionsResponse
+	29, // 42: selvedge.iam.v1.Access.ExplainAccess:output_type -> selvedge.iam.v1.ExplainAccessResponse
+	6,  // 43: selvedge.iam.v1.Access.SetPassword:output_type -> selvedge.iam.v1.User
+	22, // 44: selvedge.iam.v1.Signing.RotateSigningKeys:output_type -> selvedge.iam.v1.RotateSigningKeysResponse
+	17, // 45: selvedge.iam.v1.Invitations.AcceptInvitation:output_type -> selvedge.iam.v1.Invitation
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_functions_iam_v1_iam_proto_init() }
@@ -2576,9 +2773,9 @@ func file_functions_iam_v1_iam_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_functions_iam_v1_iam_proto_rawDesc), len(file_functions_iam_v1_iam_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_functions_iam_v1_iam_proto_goTypes,
 		DependencyIndexes: file_functions_iam_v1_iam_proto_depIdxs,

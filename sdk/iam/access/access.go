@@ -73,6 +73,9 @@ type Question struct {
 	// request. Nil means that they are not known, so that what depends on them
 	// is not granted.
 	Fields, Request func(path string) []string
+	// AnyFields asks whether there can be a resource of which it is allowed:
+	// conditions on its fields are taken to hold, whatever Fields tells.
+	AnyFields bool
 	// Address is where the request comes from, if that is known.
 	Address netip.Addr
 	// Time is when; zero is now.

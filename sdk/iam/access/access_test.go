@@ -195,6 +195,13 @@ func TestDecide_Conditions(t *testing.T) {
 	f(false, "devices.devices.update", "projects/value/regions/eu/devices/d", color("green"))
 	f(false, "devices.devices.update", "projects/value/regions/eu/devices/e", color("red"))
 	f(false, "devices.devices.update", "projects/value/devices/d", color("red"))
+
+	// Whether there can be such a resource depends on all but its fields.
+	some := func(q *access.Question) { q.AnyFields = true }
+	f(true, "devices.devices.update", "projects/value/regions/eu/devices/d", some)
+	f(false, "devices.devices.update", "projects/value/regions/eu/devices/e", some)
+	f(false, "devices.devices.delete", "projects/value/regions/eu/devices/d", some)
+	f(false, "logging.entries.create", "projects/value", some)
 }
 
 // A role by what the subject is: the device, of itself.

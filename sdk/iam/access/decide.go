@@ -113,7 +113,7 @@ func (h *holding) failsGrant(q *Question, g int) (failed Check) {
 	if !h.inSubScope(gr.segments, q) {
 		failed |= InSubScope
 	}
-	if !h.fit(gr.Fields, q, q.Fields) {
+	if !q.AnyFields && !h.fit(gr.Fields, q, q.Fields) {
 		failed |= FieldsFit
 	}
 	if !h.fit(gr.Request, q, q.Request) {

@@ -190,6 +190,11 @@ func (p *Platform) Allow(ctx context.Context, permission string, name resource.N
 			Err: fmt.Errorf("the permission %s needs credentials: Authorization: Bearer KEY", permission),
 		}
 	}
+	if iam.Question(ctx, permission, name).AnyFields {
+		// The platform does not know the resources of others, and whoever asks so
+		// was told no without their fields.
+		return denial(who, name, permission)
+	}
 	_, err := p.ask(key, permission, name, func(c *rpc.Client) (iam.Principal, error) {
 		out, err := c.Call(ctx, p.tests, &iamv1.TestPermissionsRequest{Resource: string(name), Permissions: []string{permission}})
 		if err != nil {
@@ -197,14 +202,19 @@ func (p *Platform) Allow(ctx context.Context, permission string, name resource.N
 		}
 		has, ok := out.(*iamv1.TestPermissionsResponse)
 		if !ok || !slices.Contains(has.GetPermissions(), permission) {
-			return who, &fault.Error{
-				Op: "remote.Allow", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: permission,
-				Err: fmt.Errorf("%s lacks the permission %s", who.Name, permission),
-			}
+			return who, denial(who, name, permission)
 		}
 		return who, nil
 	})
 	return err
+}
+
+// denial is the fault of a permission that somebody lacks.
+func denial(who iam.Principal, name resource.Name, permission string) error {
+	return &fault.Error{
+		Op: "remote.Allow", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: permission,
+		Err: fmt.Errorf("%s lacks the permission %s", who.Name, permission),
+	}
 }
 
 // Visible reports whether Allow is nil.

@@ -208,6 +208,9 @@ func TestPlatform_Allow(t *testing.T) {
 	asked := p.count()
 	require.NoError(t, allow(t, r, "Bearer key", "p"))
 	require.Equal(t, asked, p.count())
+	ctx := iam.WithAnyResource(iam.WithPrincipal(t.Context(), iam.Principal{Kind: iam.Project, Name: "key"}))
+	require.Error(t, r.Allow(ctx, "inventory.sites.list", "projects/p"), "the platform knows nothing of sites")
+	require.Equal(t, asked, p.count())
 
 	p.set("key", "project:p", false)
 	p.pass(499 * time.Millisecond)
