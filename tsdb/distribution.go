@@ -19,6 +19,22 @@ type Distribution struct {
 	// Counts are the numbers of values in the buckets; those at the end may be
 	// left out when they are 0. They add up to Count when there are buckets.
 	Counts []int64
+	// Exemplars are some of the values, with what is known of them: at most one
+	// of each bucket, ascending by value; see distribution.KeepExemplars.
+	Exemplars []Exemplar
+}
+
+// Exemplar is one of the values of a distribution, and where it came from
+// (google.api.Distribution.Exemplar).
+type Exemplar struct {
+	Value float64
+	// Time is when it was measured.
+	Time Millis
+	// Span is the span in which it was, "projects/P/traces/T/spans/S", Text is
+	// what somebody said of it, and Dropped are labels that it had and the
+	// series has not; each is empty when there is none.
+	Span, Text string
+	Dropped    Labels
 }
 
 // Range is the least and the greatest of some values.

@@ -54,7 +54,9 @@ func (s *Service) cloudEvents(w http.ResponseWriter, r *http.Request) {
 	out, err := s.take(w, r, e)
 	if err == nil && len(out.losses) > 0 {
 		w.Header().Set(function.LossesHeader, function.FormatLosses(out.losses))
-		err = out.partly()
+		if out.lost() > 0 {
+			err = out.partly()
+		}
 	}
 	if err != nil {
 		fault.Write(w, err)

@@ -199,11 +199,14 @@ type outcome struct {
 	losses  []function.Loss
 }
 
-// lost is how many points were refused.
+// lost is how many points were refused. One that was written without some of its
+// exemplars was not.
 func (o *outcome) lost() int {
 	n := 0
 	for _, l := range o.losses {
-		n += l.Count
+		if l.Reason != ingest.ExemplarNotKept {
+			n += l.Count
+		}
 	}
 	return n
 }

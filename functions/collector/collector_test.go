@@ -348,12 +348,14 @@ func TestOTLP_Answers(t *testing.T) {
 	f("/v1/metrics", "application/json", "", fmt.Sprintf(inJSON, ""), 200, "{}")
 	f("/v1/metrics", "application/json", "", fmt.Sprintf(inJSON, `,{"name":"e","gauge":{"dataPoints":[{}]}}`), 200,
 		`{"partialSuccess":{"errorMessage":"NO_VALUE=1","rejectedDataPoints":"1"}}`)
+	f("/v1/metrics", "application/json", "", fmt.Sprintf(inJSON, `,{"name":"h","histogram":{"dataPoints":[{"count":"1","exemplars":[{"asDouble":1},{"asDouble":2}]}]}}`), 200,
+		`{"partialSuccess":{"errorMessage":"EXEMPLAR_NOT_KEPT=1","rejectedDataPoints":"0"}}`)
 	f("/v1/metrics", "application/json", "", "[]", 400, `{"code":3,"message":"JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"}`+"\n")
 	w = h.post(t, call{"projects/p", "/v1/metrics", "{}", map[string]string{"Content-Type": "text/plain"}})
 	require.Equal(t, 415, w.Code)
 	require.Subset(t, h.stored(t, "p"), []string{"a 1", "b 1", "c 1", "d 1"})
 	require.NoError(t, h.Sync(t.Context()))
-	require.Equal(t, map[string]int{"p collector-otlp NO_VALUE": 2}, h.ledger.totals())
+	require.Equal(t, map[string]int{"p collector-otlp NO_VALUE": 2, "p collector-otlp EXEMPLAR_NOT_KEPT": 1}, h.ledger.totals())
 }
 
 // TestProjects_AreApart shows that a key of one project cannot write into

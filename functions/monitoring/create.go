@@ -172,7 +172,9 @@ func (in *intake) series(ctx context.Context, i int, ts *monitoringpb.TimeSeries
 			lose(j, refuse(reason, "the storage does not keep it"))
 			continue
 		}
-		in.dropExemplars(ctx, p)
+		if v.lost > 0 {
+			function.Drop(ctx, ExemplarNotKept, v.lost)
+		}
 		in.samples = append(in.samples, sample)
 	}
 	return nil

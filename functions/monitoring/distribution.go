@@ -1,13 +1,9 @@
 package monitoring
 
 import (
-	"context"
-
-	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
 	distributionpb "google.golang.org/genproto/googleapis/api/distribution"
 
 	"selvedge.dev/sdk/fault"
-	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/query"
@@ -34,7 +30,8 @@ func distributionOf(d *distributionpb.Distribution) (value, *why) {
 	if err := distribution.Validate(out); err != nil {
 		return value{}, refuse(fault.ReasonOf(err), "%s", fault.ProblemOf(err).Error.Message)
 	}
-	return value{typ: tsdb.Distributed, distribution: out}, nil
+	lost := exemplarsOf(out, d.GetExemplars())
+	return value{typ: tsdb.Distributed, distribution: out, lost: lost}, nil
 }
 
 // distributionAs is a distribution as Google has it. Google's has no dynamic
@@ -42,6 +39,7 @@ func distributionOf(d *distributionpb.Distribution) (value, *why) {
 func distributionAs(d *tsdb.Distribution) *distributionpb.Distribution {
 	out := &distributionpb.Distribution{
 		Count: d.Count, Mean: d.Mean, SumOfSquaredDeviation: d.SumOfSquaredDeviation, BucketCounts: d.Counts,
+		Exemplars: exemplarsAs(d.Exemplars),
 	}
 	if r := d.Range; r != nil {
 		out.Range = &distributionpb.Distribution_Range{Min: r.Min, Max: r.Max}
@@ -83,16 +81,5 @@ func (e *encoder) distributions(r query.Result) {
 	}
 	if open == "," {
 		e.raw("]")
-	}
-}
-
-// ExemplarNotKept is the reason under which the exemplars of points that are
-// written are counted: storages keep numbers.
-const ExemplarNotKept = "EXEMPLAR_NOT_KEPT"
-
-// dropExemplars counts the exemplars of a point that is written.
-func (in *intake) dropExemplars(ctx context.Context, p *monitoringpb.Point) {
-	if n := len(p.GetValue().GetDistributionValue().GetExemplars()); n > 0 {
-		function.Drop(ctx, ExemplarNotKept, n)
 	}
 }

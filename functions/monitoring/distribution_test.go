@@ -17,7 +17,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/sdk/function"
@@ -177,12 +179,61 @@ func TestDistributions_Aligned(t *testing.T) {
 	}
 }
 
-// Exemplars are not kept, and that is told.
+// exemplar is one with all that Google attaches.
+func exemplar(t *testing.T, value float64, more ...proto.Message) *distributionpb.Distribution_Exemplar {
+	t.Helper()
+	x := &distributionpb.Distribution_Exemplar{Value: value, Timestamp: stamp(-time.Duration(value) * time.Millisecond)}
+	for _, m := range more {
+		a := &anypb.Any{}
+		require.NoError(t, anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}))
+		x.Attachments = append(x.Attachments, a)
+	}
+	return x
+}
+
+// SPEC A6: exemplars come back with their points, over gRPC and REST, and of
+// those points that become one the newest of each bucket.
 func TestDistributions_Exemplars(t *testing.T) {
 	t.Parallel()
 	d := open(t, nil)
+	low, high := explicit(3, 5, 0, 3), explicit(2, 12, 0, 0, 2)
+	low.Exemplars = []*distributionpb.Distribution_Exemplar{
+		exemplar(t, 4, &monitoringpb.SpanContext{SpanName: "projects/p/traces/0123456789abcdef0123456789abcdef/spans/0123456789abcdef"},
+			wrapperspb.String("é\"\n"), &monitoringpb.DroppedLabels{Label: map[string]string{"user": "u", "a": ""}}),
+	}
+	high.Exemplars = []*distributionpb.Distribution_Exemplar{exemplar(t, 11, &monitoringpb.SpanContext{SpanName: "a span of another form"}), exemplar(t, 25)}
+	d.write(t, series("m", "n", point(0, distributionValue(low)), point(time.Minute, distributionValue(high))))
+	got := d.list(t, nil)
+	points := got.GetTimeSeries()[0].GetPoints()
+	require.Len(t, points, 2)
+	require.True(t, proto.Equal(high, points[0].GetValue().GetDistributionValue()), "%v", points[0])
+	require.True(t, proto.Equal(low, points[1].GetValue().GetDistributionValue()), "%v", points[1])
+	overREST := &monitoringpb.ListTimeSeriesResponse{}
+	require.NoError(t, protojson.Unmarshal(d.restList(t, url.Values{}), overREST))
+	restPoint := overREST.GetTimeSeries()[0].GetPoints()[1].GetValue().GetDistributionValue()
+	require.Len(t, restPoint.GetExemplars(), 1)
+	for i, a := range low.GetExemplars()[0].GetAttachments() { // whose labels protojson writes in any order
+		want, err := a.UnmarshalNew()
+		require.NoError(t, err)
+		attached, err := restPoint.GetExemplars()[0].GetAttachments()[i].UnmarshalNew()
+		require.NoError(t, err)
+		require.True(t, proto.Equal(want, attached), "%v\n%v", want, attached)
+	}
+
+	sum := d.list(t, &monitoringpb.Aggregation{PerSeriesAligner: monitoringpb.Aggregation_ALIGN_SUM, AlignmentPeriod: durationpb.New(2 * time.Hour)})
+	merged := sum.GetTimeSeries()[0].GetPoints()[0].GetValue().GetDistributionValue()
+	require.Equal(t, int64(5), merged.GetCount())
+	require.Len(t, merged.GetExemplars(), 3)
+	require.True(t, proto.Equal(low.GetExemplars()[0], merged.GetExemplars()[0]))
+}
+
+// What is more than is kept of exemplars is counted, and the point is no loss.
+func TestDistributions_ExemplarsNotKept(t *testing.T) {
+	t.Parallel()
+	d := open(t, nil)
 	body := `{"timeSeries":[{"metric":{"type":"m"},"resource":{"type":"generic_node","labels":{"node_id":"n"}},"points":[{"interval":{"endTime":"` +
-		noon.Format(time.RFC3339) + `"},"value":{"distributionValue":{"count":"1","mean":2,"exemplars":[{"value":2,"timestamp":"` + noon.Format(time.RFC3339) + `"}]}}}]}]}`
+		noon.Format(time.RFC3339) + `"},"value":{"distributionValue":{"count":"1","mean":2,"exemplars":[{"value":3},{"value":2,"timestamp":"` + noon.Format(time.RFC3339) +
+		`","attachments":[{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}]}]}}}]}]}`
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.url+"/v3/projects/p/timeSeries", strings.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer p")
@@ -190,7 +241,9 @@ func TestDistributions_Exemplars(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	require.Equal(t, monitoring.ExemplarNotKept+"=1", resp.Header.Get(function.LossesHeader))
+	require.Equal(t, monitoring.ExemplarNotKept+"=2", resp.Header.Get(function.LossesHeader), "the attachment and the older one")
 	p := d.list(t, nil).GetTimeSeries()[0].GetPoints()[0].GetValue().GetDistributionValue()
-	require.True(t, proto.Equal(&distributionpb.Distribution{Count: 1, Mean: 2}, p))
+	require.True(t, proto.Equal(&distributionpb.Distribution{
+		Count: 1, Mean: 2, Exemplars: []*distributionpb.Distribution_Exemplar{{Value: 2, Timestamp: stamp(0)}},
+	}, p), "%v", p)
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/function"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/backfill"
 	dist "selvedge.dev/tsdb/distribution"
@@ -95,6 +96,9 @@ func (im *importer) row(ctx context.Context, row *backfill.Row) (*why, error) {
 	sample := tsdb.Sample{Series: id.series, Time: row.End, Value: v.number, Distribution: v.distribution}
 	if reason := im.check(sample); reason != "" {
 		return refuse(reason, "the storage does not keep it"), nil
+	}
+	if v.lost > 0 {
+		function.Drop(ctx, ExemplarNotKept, v.lost)
 	}
 	im.samples = append(im.samples, sample)
 	return nil, nil

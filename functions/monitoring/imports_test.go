@@ -27,6 +27,7 @@ import (
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/catalog"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/guard"
 	"selvedge.dev/tsdb/memory"
 	"selvedge.dev/tsdb/query"
@@ -129,7 +130,7 @@ func drawSeries(t *rapid.T) []tsdb.Sample {
 	for i := range rapid.IntRange(1, 5).Draw(t, "metrics") {
 		s := &tsdb.Series{Project: "p", Metric: fmt.Sprintf("m%d/x", i), Resource: "device", Unit: rapid.SampledFrom([]string{"", "Cel", "{x}"}).Draw(t, "unit")}
 		s.Kind = rapid.SampledFrom([]tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative}).Draw(t, "kind")
-		s.ValueType = rapid.SampledFrom([]tsdb.ValueType{tsdb.Double, tsdb.Int64}).Draw(t, "type")
+		s.ValueType = rapid.SampledFrom([]tsdb.ValueType{tsdb.Double, tsdb.Int64, tsdb.Distributed}).Draw(t, "type")
 		if s.Kind == tsdb.Gauge && rapid.Bool().Draw(t, "bool") {
 			s.ValueType = tsdb.Bool
 		}
@@ -146,7 +147,14 @@ func drawSeries(t *rapid.T) []tsdb.Sample {
 				case tsdb.Double:
 					v /= 1000
 				}
-				out = append(out, tsdb.Sample{Series: &one, Time: tsdb.Millis(at.UnixMilli()), Value: v})
+				sample := tsdb.Sample{Series: &one, Time: tsdb.Millis(at.UnixMilli()), Value: v}
+				if s.ValueType == tsdb.Distributed {
+					sample.Value, sample.Distribution = 0, distribution.Of(tsdb.Buckets{Kind: tsdb.ExplicitBuckets, Bounds: []float64{0, 1000}}, v, v/2)
+					distribution.KeepExemplars(sample.Distribution, []tsdb.Exemplar{
+						{Value: v, Time: sample.Time, Text: text.Draw(t, "said"), Dropped: tsdb.Labels{{Name: "user", Value: text.Draw(t, "user")}}}, {Value: -v},
+					})
+				}
+				out = append(out, sample)
 			}
 		}
 	}

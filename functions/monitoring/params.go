@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"selvedge.dev/sdk/fault"
 )
@@ -50,10 +51,10 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 	if err != nil {
 		return nil, &fault.Error{Op: "monitoring.parseParams", Kind: fault.Invalid, Err: fmt.Errorf("read the query parameters: %w", err)}
 	}
-	p := &params{values: url.Values{}}
+	p := &params{values: make(url.Values, len(raw))}
 	for _, sent := range slices.Sorted(maps.Keys(raw)) {
 		name := lowerCamel(sent)
-		repeated := slices.Contains(known, name+"…")
+		repeated := slices.ContainsFunc(known, func(k string) bool { k, more := strings.CutSuffix(k, "…"); return more && k == name })
 		allowed, isSystem := system[name]
 		switch {
 		case !repeated && !isSystem && !slices.Contains(known, name):
@@ -63,13 +64,20 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 		case isSystem && allowed != nil && !slices.Contains(allowed, raw[sent][0]):
 			p.fail(sent, "it can only be "+strings.Join(allowed, " or "))
 		}
-		p.values[name] = append(p.values[name], raw[sent]...)
+		if p.values[name] == nil {
+			p.values[name] = raw[sent]
+		} else {
+			p.values[name] = append(p.values[name], raw[sent]...)
+		}
 	}
 	return p, p.err
 }
 
 // lowerCamel turns the snake_case parts of a dotted name into lowerCamel.
 func lowerCamel(name string) string {
+	if !strings.Contains(name, "_") && utf8.ValidString(name) {
+		return name
+	}
 	var b strings.Builder
 	upper := false
 	for _, r := range name {
@@ -90,6 +98,9 @@ func lowerCamel(name string) string {
 // (proto's JSON). What is neither is for others to refuse.
 func (p *params) enum(name string, names map[int32]string) string {
 	text := p.text(name)
+	if text == "" || text[0] > '9' { // a name, which would make an error of ParseInt
+		return text
+	}
 	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
 		if known, ok := names[int32(n)]; ok {
 			return known

@@ -16,6 +16,8 @@ type value struct {
 	number       float64
 	typ          tsdb.ValueType
 	distribution *tsdb.Distribution
+	// lost is how many exemplars the distribution is without.
+	lost int
 }
 
 // fits is why v cannot be a value of a metric of type t, nil if it can: numbers

@@ -3,6 +3,7 @@ package backends
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"net/http"
@@ -32,6 +33,12 @@ var folder string
 func TestMain(m *testing.M) {
 	var err error
 	if folder, err = os.MkdirTemp("", "selvedge-backends-"); err != nil {
+		panic(err)
+	}
+	// A sync of a server takes a second of waiting, so there are fewer of the draws
+	// that are also made for the store in the process, and more tests wait at a
+	// time; the command line may say otherwise.
+	if err := errors.Join(flag.Set("rapid.checks", "15"), flag.Set("test.parallel", "8")); err != nil {
 		panic(err)
 	}
 	code := m.Run()

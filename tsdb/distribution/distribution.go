@@ -113,6 +113,9 @@ func Validate(d *tsdb.Distribution) error {
 	if reason, text := countsFault(d); reason != "" {
 		return bad("bucketCounts", reason, "%s", text)
 	}
+	if reason, text := exemplarsFault(d); reason != "" {
+		return bad("exemplars", reason, "%s", text)
+	}
 	return nil
 }
 
@@ -210,7 +213,7 @@ func finite(v float64) bool { return v-v == 0 }
 // it is made of, empty buckets left out, and half as many as there are places for
 // counts, since a point takes 16 bytes in memory and a place 8.
 func Parts(d *tsdb.Distribution) int {
-	n := 1 + Places(d)
+	n := 1 + Places(d) + exemplarSize(d.Exemplars)
 	if d.Count > 0 {
 		n += 2
 	}

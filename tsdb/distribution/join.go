@@ -95,7 +95,8 @@ func ParseLayout(text string) (b tsdb.Buckets, ranged, ok bool) {
 // different layouts the one with the greater text (so one with a range before
 // one without); of one layout the greatest of each bucket's counts, of the
 // means and of the deviations, the least minimum and the greatest maximum. The
-// count is that of the buckets. For counts since a beginning that is the later
+// count is that of the buckets. Of two lists of exemplars one stays whole; see
+// ExemplarNumbers. For counts since a beginning that is the later
 // one; for others it is neither of the two, but the same whatever the order of
 // arrival, which is what counts: somebody has to answer for two truths, and no
 // order of arrival may decide.
@@ -115,6 +116,7 @@ func Join(a, b *tsdb.Distribution) *tsdb.Distribution {
 	out := &tsdb.Distribution{
 		Count: max(a.Count, b.Count), Mean: max(a.Mean, b.Mean),
 		SumOfSquaredDeviation: max(a.SumOfSquaredDeviation, b.SumOfSquaredDeviation), Buckets: a.Buckets,
+		Exemplars: joinExemplars(a.Exemplars, b.Exemplars),
 	}
 	if a.Range != nil && b.Range != nil {
 		out.Range = &tsdb.Range{Min: min(a.Range.Min, b.Range.Min), Max: max(a.Range.Max, b.Range.Max)}

@@ -1,8 +1,10 @@
 package distribution
 
 import (
+	"encoding/json"
 	"math"
 	"strconv"
+	"time"
 
 	"selvedge.dev/tsdb"
 )
@@ -14,6 +16,9 @@ import (
 //	"bucketOptions":{"dynamicBuckets":{"compression":100,"means":[1,2.5]}}
 //
 // with as many bucketCounts as means.
+//
+// The attachments of exemplars are google.monitoring.v3.SpanContext,
+// google.protobuf.StringValue and google.monitoring.v3.DroppedLabels.
 func AppendJSON(dst []byte, d *tsdb.Distribution) []byte {
 	w := jsonWriter{dst: append(dst, '{'), first: true}
 	w.integer("count", d.Count)
@@ -57,7 +62,89 @@ func AppendJSON(dst []byte, d *tsdb.Distribution) []byte {
 		}
 		w.dst = append(w.dst, ']')
 	}
+	for i := range d.Exemplars {
+		if i == 0 {
+			w.name("exemplars")
+		}
+		w.dst = append(w.dst, "[,"[min(i, 1)], '{')
+		w.first = true
+		w.exemplar(&d.Exemplars[i])
+	}
+	if len(d.Exemplars) > 0 {
+		w.dst = append(w.dst, ']')
+	}
 	return append(w.dst, '}')
+}
+
+// The types of the attachments of an exemplar.
+const (
+	SpanType    = "type.googleapis.com/google.monitoring.v3.SpanContext"
+	TextType    = "type.googleapis.com/google.protobuf.StringValue"
+	DroppedType = "type.googleapis.com/google.monitoring.v3.DroppedLabels"
+)
+
+// exemplar writes the fields of an exemplar and its end.
+func (w *jsonWriter) exemplar(e *tsdb.Exemplar) {
+	w.number("value", e.Value)
+	w.text("timestamp", time.UnixMilli(int64(e.Time)).UTC().Format(time.RFC3339Nano))
+	some := false
+	attach := func(typ string) {
+		if !some {
+			w.name("attachments")
+		}
+		w.dst = append(w.dst, "[,"[btoi(some)], '{')
+		some, w.first = true, true
+		w.text("@type", typ)
+	}
+	if e.Span != "" {
+		attach(SpanType)
+		w.text("spanName", e.Span)
+		w.close()
+	}
+	if e.Text != "" {
+		attach(TextType)
+		w.text("value", e.Text)
+		w.close()
+	}
+	if len(e.Dropped) > 0 {
+		attach(DroppedType)
+		w.open("label")
+		for _, l := range e.Dropped {
+			w.text(l.Name, l.Value)
+		}
+		w.close()
+		w.close()
+	}
+	if some {
+		w.dst = append(w.dst, ']')
+	}
+	w.close()
+}
+
+// btoi is 1 for true.
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// text writes a text. Neither it nor the name needs to be plain.
+func (w *jsonWriter) text(name, v string) {
+	if !w.first {
+		w.dst = append(w.dst, ',')
+	}
+	w.first = false
+	w.dst = append(append(append(w.dst, quoted(name)...), ':'), quoted(v)...)
+}
+
+// quoted is a text in JSON.
+func quoted(text string) []byte {
+	b, err := json.Marshal(text)
+	if err != nil {
+		panic("BUG: a text that is none in JSON: " + err.Error())
+	}
+	return b
 }
 
 // jsonWriter writes the fields of objects.

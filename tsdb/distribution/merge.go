@@ -22,6 +22,8 @@ const sameBound = 1e-11
 //     of those bounds is known to lie there in all of them.
 //   - With a dynamic one, the result is dynamic, with the least compression
 //     there is; the buckets of the others become centroids in their middles.
+//   - Of each bucket of the result the newest exemplar stays; dynamic ones have
+//     none.
 //   - One without values changes nothing.
 //
 // So the order changes nothing but rounding and dynamic buckets.
@@ -56,6 +58,7 @@ func Merge(all ...*tsdb.Distribution) *tsdb.Distribution {
 // add adds b to a, whose counts may be changed. Both have values.
 func add(a, b *tsdb.Distribution) {
 	addBuckets(a, b)
+	a.Exemplars = newest(&a.Buckets, a.Exemplars, b.Exemplars)
 	na, nb := float64(a.Count), float64(b.Count)
 	delta := b.Mean - a.Mean
 	a.SumOfSquaredDeviation += b.SumOfSquaredDeviation + delta*delta*(na*nb/(na+nb))
@@ -159,7 +162,7 @@ func coarsened(d *tsdb.Distribution, bounds []float64) []int64 {
 // in Merge, and dynamic buckets are left out, since what a centroid stands for
 // changes. Mean and deviation are those of Merge, solved for the second
 // population: the difference of two large sums, which is as exact as they leave
-// it, and never negative. The range of the difference is known only if there
+// it, and never negative. Exemplars are those that earlier has not. The range of the difference is known only if there
 // was nothing before.
 func Subtract(later, earlier *tsdb.Distribution) (*tsdb.Distribution, bool) {
 	if later.Count < earlier.Count {
@@ -175,6 +178,7 @@ func Subtract(later, earlier *tsdb.Distribution) (*tsdb.Distribution, bool) {
 	if out.Count == 0 {
 		return out, true
 	}
+	out.Exemplars = newest(&out.Buckets, without(later.Exemplars, earlier.Exemplars))
 	n, before, rest := float64(later.Count), float64(earlier.Count), float64(out.Count)
 	out.Mean = later.Mean + (later.Mean-earlier.Mean)*(before/rest)
 	delta := out.Mean - earlier.Mean

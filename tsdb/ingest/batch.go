@@ -10,7 +10,8 @@ import (
 type Batch struct {
 	// Samples are the points to store. Their Series are shared.
 	Samples []tsdb.Sample
-	// Losses are the points that cannot be stored, by reason.
+	// Losses are the points that cannot be stored, by reason; and exemplars, under
+	// ExemplarNotKept, without which their points are stored.
 	Losses []function.Loss
 
 	// path, unseen, slots, pack and key are scratch space of the forms.

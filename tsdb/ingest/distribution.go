@@ -9,10 +9,16 @@ import (
 	"selvedge.dev/tsdb/distribution"
 )
 
+// ExemplarNotKept is the reason under which exemplars are counted that a point was
+// written without: an older one of a bucket, one too many, or an attachment of a
+// type that is not known. The point is no loss.
+const ExemplarNotKept = "EXEMPLAR_NOT_KEPT"
+
 // distribution reads a google.api.Distribution, which is that of the point. Why
-// it can be none is noted there. Exemplars are passed over.
+// it can be none is noted there.
 func (p *parser) distribution(pt *point) error {
 	d := &tsdb.Distribution{}
+	var exemplars []tsdb.Exemplar
 	err := p.message([]byte("distributionValue"), func(name []byte) error {
 		switch string(name) {
 		case "count":
@@ -41,6 +47,11 @@ func (p *parser) distribution(pt *point) error {
 				d.Counts = append(d.Counts, 0)
 				return p.integer(name, &d.Counts[len(d.Counts)-1])
 			})
+		case "exemplars":
+			return p.list(name, func() error {
+				exemplars = append(exemplars, tsdb.Exemplar{})
+				return p.exemplar(&exemplars[len(exemplars)-1])
+			})
 		}
 		return p.Skip()
 	})
@@ -52,8 +63,70 @@ func (p *parser) distribution(pt *point) error {
 		pt.refused = fault.ReasonOf(err)
 		return nil
 	}
+	pt.lost = distribution.KeepExemplars(d, exemplars)
 	pt.distribution = d
 	return nil
+}
+
+// exemplar reads an exemplar. What is attached to it that is of no known type is
+// passed over.
+func (p *parser) exemplar(e *tsdb.Exemplar) error {
+	return p.message([]byte("exemplars"), func(name []byte) error {
+		switch string(name) {
+		case "value":
+			return p.number(name, &e.Value)
+		case "timestamp":
+			var text string
+			if err := p.string(name, &text); err != nil || text == "" {
+				return err
+			}
+			var ok bool
+			if e.Time, ok = rfc3339([]byte(text)); !ok {
+				return wrongType(name)
+			}
+			return nil
+		case "attachments":
+			return p.list(name, func() error { return p.attachment(e) })
+		}
+		return p.Skip()
+	})
+}
+
+// attachment reads a google.protobuf.Any of an exemplar.
+func (p *parser) attachment(e *tsdb.Exemplar) error {
+	var typ, span, text string
+	labels := map[string]string{}
+	err := p.message([]byte("attachments"), func(name []byte) error {
+		switch string(name) {
+		case "@type":
+			return p.string(name, &typ)
+		case "spanName", "span_name":
+			return p.string(name, &span)
+		case "value":
+			if c := p.Peek(); c != '"' { // of a type that is not known
+				return p.Skip()
+			}
+			return p.string(name, &text)
+		case "label":
+			return p.message(name, func(label []byte) error {
+				var v string
+				key := string(label)
+				err := p.string(label, &v)
+				labels[key] = v
+				return err
+			})
+		}
+		return p.Skip()
+	})
+	switch typ {
+	case distribution.SpanType:
+		e.Span = span
+	case distribution.TextType:
+		e.Text = text
+	case distribution.DroppedType:
+		e.Dropped = tsdb.LabelsOf(labels)
+	}
+	return err
 }
 
 // buckets reads one of the bucket options.
@@ -138,13 +211,14 @@ func (p *point) valueType() tsdb.ValueType {
 }
 
 // putDistribution adds an admitted point of k that is a distribution.
-func (r *run) putDistribution(k *known, t tsdb.Millis, d *tsdb.Distribution) {
+func (r *run) putDistribution(k *known, t tsdb.Millis, p *point) {
 	switch {
 	case k.refused != "":
 		r.batch.lose(k.refused, 1)
 	case k.series.ValueType != tsdb.Distributed:
 		r.batch.lose(TypeConflict, 1)
 	default:
-		r.batch.Samples = append(r.batch.Samples, tsdb.Sample{Series: &k.series, Time: t, Distribution: d})
+		r.batch.lose(ExemplarNotKept, p.lost)
+		r.batch.Samples = append(r.batch.Samples, tsdb.Sample{Series: &k.series, Time: t, Distribution: p.distribution})
 	}
 }

@@ -41,6 +41,8 @@ type point struct {
 	value      value
 	// distribution is the value if it is one, else nil.
 	distribution *tsdb.Distribution
+	// lost is how many exemplars the distribution is without.
+	lost int
 	// refused is the reason why the value cannot be stored, "" if it can.
 	refused string
 }

@@ -96,7 +96,7 @@ func (r *run) points(ctx context.Context, ts *series) error {
 			}
 		}
 		if p.distribution != nil {
-			r.putDistribution(k, end, p.distribution)
+			r.putDistribution(k, end, &p)
 			continue
 		}
 		r.put(k, end, p.value)

@@ -82,7 +82,14 @@ func TestTimeSeries_Values(t *testing.T) {
 	f(`{"distributionValue":{"count":"3","bucketOptions":{"dynamicBuckets":{"compression":100,"means":[1,2.5]}},"bucketCounts":["1","2"]}}`, "COUNTS_WITHOUT_BUCKETS 1")
 	f(`{"distributionValue":{"mean":"NaN"}}`, "NOT_FINITE 1")
 	f(`{"distributionValue":null}`, "NO_VALUE 1")
-	f(`{"distributionValue":{"range":null,"bucketOptions":null,"bucketCounts":null,"exemplars":[{"value":1}]}}`, "m {} @noon")
+	f(`{"distributionValue":{"range":null,"bucketOptions":null,"bucketCounts":null,"exemplars":null}}`, "m {} @noon")
+	f(`{"distributionValue":{"exemplars":[{"value":1}]}}`, "m {} @noon", "EXEMPLAR_NOT_KEPT 1")
+	f(`{"distributionValue":{"count":"2","mean":1,"exemplars":[{"value":1},{"value":2,"timestamp":"2025-01-02T03:04:05.678901Z","attachments":[
+		{"label":{"k":"v"},"@type":"type.googleapis.com/google.monitoring.v3.DroppedLabels"},{"@type":"x/y","value":{"deep":[1]},"other":2},
+		{"@type":"type.googleapis.com/google.protobuf.StringValue","value":"text"},{"@type":"type.googleapis.com/google.monitoring.v3.SpanContext","spanName":"s"}]}]}}`,
+		`m {"count":"2","mean":1,"exemplars":[{"value":2,"timestamp":"2025-01-02T03:04:05.678Z","attachments":[`+
+			`{"@type":"type.googleapis.com/google.monitoring.v3.SpanContext","spanName":"s"},{"@type":"type.googleapis.com/google.protobuf.StringValue","value":"text"},`+
+			`{"@type":"type.googleapis.com/google.monitoring.v3.DroppedLabels","label":{"k":"v"}}]}]} @noon`, "EXEMPLAR_NOT_KEPT 1")
 	for _, d := range []string{
 		`{"count":"3","mean":2.5,"sumOfSquaredDeviation":1,"range":{"min":1,"max":4},"bucketOptions":{"linearBuckets":{"numFiniteBuckets":2,"width":2,"offset":-1}},"bucketCounts":["0","3"]}`,
 		`{"count":"1","bucketOptions":{"exponentialBuckets":{"numFiniteBuckets":2,"growthFactor":2,"scale":0.5}},"bucketCounts":["1"]}`,

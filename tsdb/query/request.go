@@ -101,7 +101,7 @@ type plan struct {
 	stages   []stage
 	headers  bool
 	pageSize int
-	hash     requestHash
+	project  string
 	cursor   cursor
 }
 
@@ -274,7 +274,7 @@ func (p *plan) setPage(req Request) (err error) {
 	default:
 		p.pageSize = min(req.PageSize, MaxPageSize)
 	}
-	p.hash = p.hashOf(req)
+	p.project = req.Project
 	p.cursor, err = p.parseToken(req.PageToken)
 	return err
 }

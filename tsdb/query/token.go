@@ -38,11 +38,11 @@ type cursor struct {
 	before tsdb.Millis
 }
 
-// hashOf hashes what an answer depends on, which is all of a valid request
+// hash hashes what an answer depends on, which is all of a valid request
 // but the page. The filter is hashed in its canonical form.
-func (p *plan) hashOf(req Request) requestHash {
+func (p *plan) hash() requestHash {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %d %d %t", req.Project, p.filter.String(), p.start, p.end, p.headers)
+	fmt.Fprintf(h, "%q %q %d %d %t", p.project, p.filter.String(), p.start, p.end, p.headers)
 	for _, st := range p.stages {
 		fmt.Fprintf(h, " %s %d %s %q", st.aligner, st.grid.Period, st.reducer, st.groupBy)
 	}
@@ -51,7 +51,8 @@ func (p *plan) hashOf(req Request) requestHash {
 
 // token is the page token for what follows after c.
 func (p *plan) token(c cursor) string {
-	b := append([]byte{tokenVersion}, p.hash[:]...)
+	hash := p.hash()
+	b := append([]byte{tokenVersion}, hash[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.before))
 	return base64.RawURLEncoding.EncodeToString(append(b, c.key...))
 }
@@ -66,7 +67,7 @@ func (p *plan) parseToken(text string) (cursor, error) {
 	if err != nil || len(b) <= keyAt || b[0] != tokenVersion {
 		return cursor{}, invalid(field, text, "it is no page token of this service")
 	}
-	if requestHash(b[1:1+len(requestHash{})]) != p.hash {
+	if requestHash(b[1:1+len(requestHash{})]) != p.hash() {
 		return cursor{}, invalid(field, text, "it belongs to another request; only the page size may change between pages")
 	}
 	return cursor{key: string(b[keyAt:]), before: tsdb.Millis(binary.BigEndian.Uint64(b[keyAt-8:]))}, nil

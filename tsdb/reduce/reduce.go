@@ -126,6 +126,9 @@ func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
 	if len(series) > 0 && series[0].Distributions != nil {
 		return r.reduceDistributions(series)
 	}
+	if (r.method != summaryReducer{}) && sameTimes(series) {
+		return r.reduceColumns(series)
+	}
 	times := union(series)
 	runs, ends := runsOf(times, series, func(p tsdb.Points) []float64 { return p.Values })
 	if (r.method == summaryReducer{}) {
@@ -138,6 +141,34 @@ func (r Reducer) Reduce(series []tsdb.Points) tsdb.Points {
 			out.Times, out.Values = append(out.Times, times[slot]), append(out.Values, v)
 		}
 		start = end
+	}
+	return out
+}
+
+// sameTimes reports whether all series have points at the same times, as those of
+// devices that report all the time mostly do.
+func sameTimes(series []tsdb.Points) bool {
+	for i := 1; i < len(series); i++ {
+		if !slices.Equal(series[i].Times, series[0].Times) {
+			return false
+		}
+	}
+	return len(series) > 0
+}
+
+// reduceColumns is Reduce for series with the same times, of which no value needs
+// a place of its own.
+func (r Reducer) reduceColumns(series []tsdb.Points) tsdb.Points {
+	n := series[0].Len()
+	out := tsdb.Points{Times: make([]tsdb.Millis, 0, n), Values: make([]float64, 0, n)}
+	values := make([]float64, len(series))
+	for slot, t := range series[0].Times {
+		for i := range series {
+			values[i] = series[i].Values[slot]
+		}
+		if v := r.method.value(values); !math.IsNaN(v) {
+			out.Times, out.Values = append(out.Times, t), append(out.Values, v)
+		}
 	}
 	return out
 }

@@ -41,6 +41,20 @@ func having(s *tsdb.Series, after tsdb.Millis, d *tsdb.Distribution) tsdb.Sample
 // of is a distribution of values with explicit buckets.
 func of(values ...float64) *tsdb.Distribution { return distribution.Of(explicit, values...) }
 
+// exemplified is d with exemplars of values.
+func exemplified(d *tsdb.Distribution, values ...float64) *tsdb.Distribution {
+	c := *d
+	var list []tsdb.Exemplar
+	for i, v := range values {
+		list = append(list, tsdb.Exemplar{
+			Value: v, Time: base - tsdb.Millis(i), Span: distribution.SpanName("p", []byte("0123456789abcdef"), []byte("01234567")),
+			Dropped: tsdb.Labels{{Name: "user", Value: "é"}},
+		})
+	}
+	distribution.KeepExemplars(&c, list)
+	return &c
+}
+
 // unranged is d without its range.
 func unranged(d *tsdb.Distribution) *tsdb.Distribution {
 	c := *d
@@ -62,6 +76,7 @@ func requireDistribution(t require.TestingT, want, got *tsdb.Distribution) {
 		near(want.Range.Max, got.Range.Max)
 	}
 	require.Equal(t, want.Count, got.Count)
+	require.Equal(t, want.Exemplars, got.Exemplars)
 	require.Equal(t, slices.Clip(distribution.Canonical(want).Counts), got.Counts)
 	a, b := want.Buckets, got.Buckets
 	if a.Kind == tsdb.DynamicBuckets {
@@ -139,6 +154,9 @@ func testDistributionRepeated(t *testing.T, s *storeUnderTest) {
 	f("no range", one, unranged(two), one)
 	f("empty", one, of(), one)
 	f("empty last", one, one, of())
+	told, toldMore := exemplified(one, 1, 7), exemplified(two, 8)
+	f("exemplars", told, told, one, told)
+	f("other exemplars", distribution.Join(told, toldMore), toldMore, told)
 	f("dynamic", distribution.Join(distribution.Of(dynamic, 1, 2, 3), distribution.Of(dynamic, 5)), distribution.Of(dynamic, 1, 2, 3), distribution.Of(dynamic, 5))
 }
 
@@ -207,6 +225,11 @@ func testDistributionBounds(t *testing.T, s *storeUnderTest) {
 	f(3, 27, false)
 	f(2, 27, true)
 	f(3, 26, true)
+	d = exemplified(d, 1)
+	require.Equal(t, 9+len(distribution.ExemplarNumbers(d.Exemplars)), distribution.Parts(d), "and the words of an exemplar")
+	s.add(t, having(distributed("m", "a"), 0, d))
+	f(3, 27+distribution.Parts(d)-9, false)
+	f(3, 26+distribution.Parts(d)-9, true)
 }
 
 // testDistributionsMetamorphic is testMetamorphic for distributions: what stays
@@ -227,6 +250,14 @@ func testDistributionsMetamorphic(t *testing.T, s *storeUnderTest) {
 			if rapid.Bool().Draw(rt, "unranged") {
 				d = unranged(d)
 			}
+			var exemplars []tsdb.Exemplar
+			for range rapid.IntRange(0, 3).Draw(rt, "exemplars") {
+				exemplars = append(exemplars, tsdb.Exemplar{
+					Value: rapid.Float64Range(-3, 9).Draw(rt, "value"), Time: base + tsdb.Millis(rapid.IntRange(0, 9).Draw(rt, "time")),
+					Text: rapid.SampledFrom([]string{"", "é\x00", "somewhat longer than the others"}).Draw(rt, "text"),
+				})
+			}
+			distribution.KeepExemplars(d, exemplars)
 			return having(rapid.SampledFrom(series).Draw(rt, "series"), after, d)
 		})
 		samples := rapid.SliceOfN(sample, 1, 20).Draw(rt, "samples")
@@ -294,13 +325,14 @@ func testDistributionsDurable(t *testing.T, open func(t *testing.T, dir string) 
 	dir := t.TempDir()
 	a := distributed("m", "a")
 	first := &storeUnderTest{open(t, dir)}
-	first.add(t, having(a, 0, of(1, 2)), having(a, tsdb.Millis(2*time.Hour/time.Millisecond), of(3)))
+	told := exemplified(of(3), 3)
+	first.add(t, having(a, 0, exemplified(of(1, 2), 1)), having(a, tsdb.Millis(2*time.Hour/time.Millisecond), told))
 	require.NoError(t, first.Close())
 	second := &storeUnderTest{open(t, dir)}
 	second.add(t, having(a, 5, of(4)), having(a, 0, of(1, 2, 2)))
 	require.NoError(t, second.Sync(t.Context()))
 	requireDistributions(t, second.read(t, all())[a.Key()], []tsdb.Millis{0, 5, tsdb.Millis(2 * time.Hour / time.Millisecond)},
-		distribution.Join(of(1, 2), of(1, 2, 2)), of(4), of(3))
+		distribution.Join(exemplified(of(1, 2), 1), of(1, 2, 2)), of(4), told)
 	require.NoError(t, second.Close())
 }
 
@@ -308,7 +340,7 @@ func testDistributionsDurable(t *testing.T, open func(t *testing.T, dir string) 
 // who surveys and deletes.
 func testDeleteDistributions(t *testing.T, s *operated) {
 	a, b, n := distributed("m", "a"), distributed("m", "b"), gauge("n", "a")
-	s.add(t, having(a, 0, of(1, 2)), having(a, 10, distribution.Of(linear, 3)), having(b, 0, of(4)), at(n, 0, 1))
+	s.add(t, having(a, 0, exemplified(of(1, 2), 1)), having(a, 10, distribution.Of(linear, 3)), having(b, 0, of(4)), at(n, 0, 1))
 	require.ElementsMatch(t, []string{a.Key(), b.Key(), n.Key()}, s.names(t))
 	removed := s.remove(t, tsdb.Selection{Project: "p", Keep: func(x *tsdb.Series) bool { return x.Key() == a.Key() }})
 	require.Equal(t, 1, removed)

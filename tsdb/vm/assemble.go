@@ -47,6 +47,8 @@ type layoutParts struct {
 	// counts are those of the buckets, and means of dynamic ones, by index; nil
 	// for an index without.
 	counts, means []*partColumn
+	// exemplars are the numbers of exemplars, by index.
+	exemplars []*partColumn
 }
 
 // assemble puts the parts of one series together, of which room numbers are
@@ -64,6 +66,7 @@ func assemble(columns []*partColumn, room int) (tsdb.Points, int, bool) {
 			if d == nil {
 				continue
 			}
+			d.Exemplars = l.exemplarsAt(t)
 			if size += distribution.Places(d); size > room {
 				return tsdb.Points{}, 0, false
 			}
@@ -143,6 +146,10 @@ func (l *layoutParts) put(part string, c *partColumn) {
 	case maxPart:
 		l.greatest = c
 	default:
+		if i, ok := strings.CutPrefix(part, exemplarPart); ok {
+			l.putExemplar(i, c)
+			return
+		}
 		index, mean, dynamic := strings.Cut(part, " ")
 		i, err := strconv.Atoi(index)
 		switch {
@@ -153,6 +160,43 @@ func (l *layoutParts) put(part string, c *partColumn) {
 			l.counts[i] = c
 		}
 	}
+}
+
+// maxNumbers is how many numbers a list of exemplars can have: more than it can
+// have with the bound of package distribution.
+const maxNumbers = 1 << 10
+
+// putExemplar puts a column of numbers of exemplars where it belongs.
+func (l *layoutParts) putExemplar(index string, c *partColumn) {
+	i, err := strconv.Atoi(index)
+	if err != nil || i < 0 || i >= maxNumbers {
+		return
+	}
+	for len(l.exemplars) <= i {
+		l.exemplars = append(l.exemplars, nil)
+	}
+	l.exemplars[i] = c
+}
+
+// exemplarsAt are the exemplars at t; none when they are not whole.
+func (l *layoutParts) exemplarsAt(t int64) []tsdb.Exemplar {
+	if len(l.exemplars) == 0 {
+		return nil
+	}
+	first, ok := l.exemplars[0].value(t)
+	if !ok || distribution.ExemplarCount(first) > len(l.exemplars) {
+		return nil
+	}
+	numbers := []float64{first}
+	for _, c := range l.exemplars[1:distribution.ExemplarCount(first)] {
+		n, ok := c.value(t)
+		if !ok {
+			return nil
+		}
+		numbers = append(numbers, n)
+	}
+	list, _ := distribution.ExemplarsOf(numbers)
+	return list
 }
 
 // at is the distribution at t, or nil when it is not whole.

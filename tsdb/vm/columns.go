@@ -119,10 +119,18 @@ func (c *columns) mergeTail(n int) int {
 // and leaves the greatest value of each.
 func (c *columns) compact(from int) {
 	i := max(1, from)
-	for i < len(c.times) && c.times[i] != c.times[i-1] {
+	if i >= len(c.times) {
+		return
+	}
+	before := c.times[i-1]
+	for _, t := range c.times[i:] {
+		if t == before {
+			break
+		}
+		before = t
 		i++
 	}
-	if i >= len(c.times) {
+	if i == len(c.times) {
 		return
 	}
 	last := i - 1

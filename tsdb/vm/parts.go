@@ -26,6 +26,7 @@ import (
 //	HASH max
 //	HASH I         the count of bucket I, counted from 0, if it is not empty
 //	HASH I mean    the mean of dynamic bucket I
+//	HASH xI        number I of the exemplars; see distribution.ExemplarNumbers
 //
 // HASH is that of the layout. So the parts of each layout are apart, and of
 // several distributions for one series and time that the engine has got, the
@@ -36,6 +37,7 @@ import (
 // may be missing until what was not synced comes again. Such a distribution is
 // not told: its buckets hold fewer values than its count, or its mean,
 // deviation or range is missing. Two joined ones hold more than either count.
+// Exemplars of which a number is missing are not told, and the rest is.
 const (
 	partLabel     = "part"
 	countPart     = "count"
@@ -43,6 +45,7 @@ const (
 	deviationPart = "deviation"
 	minPart       = "-min"
 	maxPart       = "max"
+	exemplarPart  = "x"
 )
 
 // maxLayout bounds the text of a layout. With it an identity is at most
@@ -108,8 +111,8 @@ type exploder struct {
 	// count, mean, deviation, least and greatest are the names of parts, hash
 	// the hash of the layout; count is "" before the first.
 	count, hash, mean, deviation, least, greatest string
-	// indexes are the names of buckets.
-	indexes []string
+	// indexes are the names of buckets, exemplars those of their numbers.
+	indexes, exemplars []string
 }
 
 // prepare has the exploder know the names for d.
@@ -122,7 +125,7 @@ func (e *exploder) prepare(d *tsdb.Distribution) {
 		e.count, e.hash = join(countPart, layout), hashOf(layout)
 		e.mean, e.deviation = join(e.hash, meanPart), join(e.hash, deviationPart)
 		e.least, e.greatest = join(e.hash, minPart), join(e.hash, maxPart)
-		e.indexes = e.indexes[:0]
+		e.indexes, e.exemplars = e.indexes[:0], e.exemplars[:0]
 	}
 	for i := len(e.indexes); i < len(d.Counts); i++ {
 		e.indexes = append(e.indexes, join(e.hash, strconv.Itoa(i)))
@@ -150,6 +153,12 @@ func (e *exploder) explode(d *tsdb.Distribution, f func(part string, value float
 		if d.Buckets.Kind == tsdb.DynamicBuckets {
 			f(join(e.indexes[i], meanPart), d.Buckets.Bounds[i])
 		}
+	}
+	for i, n := range distribution.ExemplarNumbers(d.Exemplars) {
+		if i == len(e.exemplars) {
+			e.exemplars = append(e.exemplars, join(e.hash, exemplarPart+strconv.Itoa(i)))
+		}
+		f(e.exemplars[i], n)
 	}
 }
 
@@ -190,14 +199,6 @@ func (s *Store) addParts(b *batch, samples []tsdb.Sample) {
 			b.rows, b.names = b.rows[:0], b.names[:0]
 		}
 	}
-}
-
-// addRows gives rows to the engine.
-func (s *Store) addRows(rows []storage.MetricRow) {
-	s.adding.RLock()
-	defer s.adding.RUnlock()
-	s.engine.AddRows(rows, exactBits)
-	s.added.Add(1)
 }
 
 // partOf is the part that the engine's series with a name is.

@@ -57,13 +57,25 @@ const (
 // five seconds; a crash of it loses those. Sync has it make a snapshot, which
 // is removed at once, until its metrics say that nothing is in memory only; so
 // what was appended before is in files that the server has synced, whether it
-// is then killed or its machine loses power. While other writers are busy that
-// moment may not come: then Sync is Unavailable after a dozen tries, and to be
-// called again, by a caller that keeps the samples until then.
+// is then killed or its machine loses power. The server makes its metrics once a
+// second, so Append waits for about that long while a Sync is under way (for two
+// seconds with a cluster). While other writers are busy that moment may not come:
+// then Sync is Unavailable after some tries, and to be called again, by a caller
+// that keeps the samples until then. A server that was killed between an Append
+// and its Sync is not noticed: only the caller's log has what it lost.
 type Remote struct {
 	options Options
-	url     *url.URL
 	http    *http.Client
+
+	// write, read and remove are where points are written, read and deleted:
+	// all the same if the server is a single one.
+	write, read, remove *url.URL
+	// nodes are who keeps the points: the single server, or see Cluster.
+	nodes []*node
+	// cluster says that it is no single server, learned that it is known what
+	// the nodes are, and forwards that there is a vminsert among them.
+	cluster           bool
+	learned, forwards atomic.Bool
 
 	// adding is held shared while samples are sent, and exclusively while a
 	// mark moves; see Store.
@@ -89,20 +101,23 @@ var _ tsdb.Store = (*Remote)(nil)
 // Logger are of no use here. It does not wait for the server: what needs it
 // fails with Unavailable while it is away.
 func Connect(address string, options Options) (*Remote, error) {
-	u, err := url.Parse(address)
-	if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
-		err = errors.New("want http://HOST:PORT or https://HOST:PORT")
+	var p parser
+	u := p.parse("series", address)
+	if u != nil && (strings.Contains(u.Path, "/insert/") || strings.Contains(u.Path, "/select/")) {
+		p.fail("series", errors.New("a path with /insert/ or /select/ is of a cluster, which has several addresses"))
 	}
-	if err != nil {
-		var parse *url.Error
-		if errors.As(err, &parse) {
-			err = parse.Err // without the address, which may have a password in it
-		}
-		return nil, &fault.Error{Op: "tsdb/vm.Connect", Kind: fault.Invalid, Field: "series", Err: fmt.Errorf("address of VictoriaMetrics: %w", err)}
+	if p.err != nil {
+		return nil, p.err
 	}
-	u.Path = strings.TrimRight(u.Path, "/")
+	r := newRemote(options)
+	r.write, r.read, r.remove, r.nodes = u, u, u, []*node{{url: u}}
+	return r, nil
+}
+
+// newRemote is a Remote without addresses.
+func newRemote(options Options) *Remote {
 	return &Remote{
-		options: options.withDefaults(), url: u, visible: newHorizon(), durable: newHorizon(),
+		options: options.withDefaults(), visible: newHorizon(), durable: newHorizon(),
 		http: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: remoteIdle, IdleConnTimeout: time.Minute,
@@ -111,7 +126,7 @@ func Connect(address string, options Options) (*Remote, error) {
 			// A server does not redirect; who does is somebody else.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}, nil
+	}
 }
 
 // use admits a call, which must call r.users.Done when it is done.
@@ -141,16 +156,38 @@ func (r *Remote) Close() error {
 	return err
 }
 
+// request is a request to a server.
+type request struct {
+	method string
+	// at is the address and path what is added to it; params go behind that.
+	at     *url.URL
+	path   string
+	params url.Values
+	// body are samples, nil for none.
+	body []byte
+}
+
+// denied is the parameter by which vmselect is told to make no answer that lacks
+// what one vmstorage has. A single server does not know it.
+const denied = "deny_partial_response"
+
+// get is a request for data.
+func (r *Remote) get(path string, params url.Values) request {
+	params.Set(denied, "1")
+	return request{method: http.MethodGet, at: r.read, path: path, params: params}
+}
+
 // do makes a request and returns the body of the answer, which the caller
 // closes.
-func (r *Remote) do(ctx context.Context, method, path string, params url.Values, body []byte) (io.ReadCloser, error) {
-	u := *r.url
-	u.Path, u.RawQuery = u.Path+path, params.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+func (r *Remote) do(ctx context.Context, what request) (io.ReadCloser, error) {
+	path := what.path
+	u := *what.at
+	u.Path, u.RawQuery = u.Path+path, what.params.Encode()
+	req, err := http.NewRequestWithContext(ctx, what.method, u.String(), bytes.NewReader(what.body))
 	if err != nil {
 		return nil, unavailable(path, err)
 	}
-	if body != nil {
+	if what.body != nil {
 		req.Header.Set("Content-Type", "application/x-protobuf")
 		req.Header.Set("Content-Encoding", "zstd")
 		req.Header.Set("X-VictoriaMetrics-Remote-Write-Version", "1")
@@ -180,14 +217,14 @@ func unavailable(path string, err error) error {
 }
 
 // call makes a request whose answer is short, and returns that.
-func (r *Remote) call(ctx context.Context, method, path string, params url.Values, body []byte) ([]byte, error) {
-	answer, err := r.do(ctx, method, path, params, body)
+func (r *Remote) call(ctx context.Context, what request) ([]byte, error) {
+	answer, err := r.do(ctx, what)
 	if err != nil {
 		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(answer, answerBytes))
 	if err = errors.Join(err, answer.Close()); err != nil {
-		return nil, unavailable(path, err)
+		return nil, unavailable(what.path, err)
 	}
 	return text, nil
 }
@@ -209,8 +246,50 @@ func (r *Remote) advance(ctx context.Context, h *horizon, rest time.Duration, mo
 	return err
 }
 
-// reveal makes all that was added visible to searches.
+// show makes all that was added visible to searches.
+func (r *Remote) show(ctx context.Context) error {
+	if !r.cluster {
+		return r.advance(ctx, r.visible, revealRest, r.reveal)
+	}
+	// Appends go on meanwhile: they would wait for long.
+	var failed error
+	err := r.visible.reach(ctx, r.added.Load(), func() (uint64, time.Duration) {
+		mark := r.added.Load()
+		if failed = r.reveal(ctx); failed != nil {
+			return r.visible.mark.Load(), 0
+		}
+		return mark, revealRest
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// reveal makes all that was added before the call visible to searches.
 func (r *Remote) reveal(ctx context.Context) error {
-	_, err := r.call(ctx, http.MethodGet, "/internal/force_flush", nil, nil)
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	return r.each(func(_ int, n *node) error { return r.flush(ctx, n) })
+}
+
+// settle gives a vminsert the time that it takes to send on what it was given.
+func (r *Remote) settle(ctx context.Context) error {
+	if !r.cluster {
+		return nil
+	}
+	if err := r.learn(ctx); err != nil || !r.forwards.Load() {
+		return err
+	}
+	return pause(ctx, forwardPause)
+}
+
+// flush makes what a node has visible. A vminsert has nothing.
+func (r *Remote) flush(ctx context.Context, n *node) error {
+	if n.inserts() {
+		return nil
+	}
+	_, err := r.ask(ctx, n, "/internal/force_flush", nil)
 	return err
 }

@@ -74,11 +74,11 @@ func (r *Remote) Append(ctx context.Context, samples []tsdb.Sample) error {
 	var m months
 	for len(samples) > 0 {
 		n := m.whole(samples[:min(len(samples), remoteRows)])
-		request := requestOf
+		encode := requestOf
 		if parts {
-			n, request = partsWithin(samples[:n], remoteRows), requestOfParts
+			n, encode = partsWithin(samples[:n], remoteRows), requestOfParts
 		}
-		if err := r.send(ctx, request(samples[:n])); err != nil {
+		if err := r.send(ctx, encode(samples[:n])); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		samples = samples[n:]
@@ -105,12 +105,12 @@ func requestOf(samples []tsdb.Sample) prompb.WriteRequest {
 
 // send sends a request. A batch counts as added also when it failed, since the
 // server may have it.
-func (r *Remote) send(ctx context.Context, request prompb.WriteRequest) error {
-	body := encoding.CompressZSTDLevel(nil, request.MarshalProtobuf(nil), 1)
+func (r *Remote) send(ctx context.Context, samples prompb.WriteRequest) error {
+	body := encoding.CompressZSTDLevel(nil, samples.MarshalProtobuf(nil), 1)
 	r.adding.RLock()
 	defer r.adding.RUnlock()
 	defer r.added.Add(1)
-	_, err := r.call(ctx, http.MethodPost, "/api/v1/write", nil, body)
+	_, err := r.call(ctx, request{method: http.MethodPost, at: r.write, path: "/api/v1/write", body: body})
 	return err
 }
 

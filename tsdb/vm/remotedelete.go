@@ -44,7 +44,7 @@ func (r *Remote) drop(ctx context.Context, op string, sel tsdb.Selection, since 
 	if err := needsProject(op, sel); err != nil {
 		return 0, err
 	}
-	n, err := r.remove(ctx, sel, since)
+	n, err := r.forget(ctx, sel, since)
 	if err == nil && n > 0 {
 		r.added.Add(1) // for the sync: the deletion has to reach the disk
 		err = r.advance(ctx, r.durable, 0, r.persist)
@@ -55,8 +55,8 @@ func (r *Remote) drop(ctx context.Context, op string, sel tsdb.Selection, since 
 	return n, nil
 }
 
-// remove finds the series and deletes them, while nothing is appended here.
-func (r *Remote) remove(ctx context.Context, sel tsdb.Selection, since tsdb.Millis) (int, error) {
+// forget finds the series and deletes them, while nothing is appended here.
+func (r *Remote) forget(ctx context.Context, sel tsdb.Selection, since tsdb.Millis) (int, error) {
 	r.adding.Lock()
 	defer r.adding.Unlock()
 	if err := r.reveal(ctx); err != nil {
@@ -84,7 +84,9 @@ func (r *Remote) remove(ctx context.Context, sel tsdb.Selection, since tsdb.Mill
 		return 0, nil
 	}
 	for _, matchers := range d.matchers(r, sel) {
-		answer, err := r.do(ctx, http.MethodPost, "/api/v1/admin/tsdb/delete_series", url.Values{"match[]": matchers}, nil)
+		answer, err := r.do(ctx, request{
+			method: http.MethodPost, at: r.remove, path: "/api/v1/admin/tsdb/delete_series", params: url.Values{"match[]": matchers},
+		})
 		if err != nil {
 			return 0, err
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -72,7 +71,7 @@ func (r *Remote) Push(ctx context.Context, sel tsdb.Selection, a tsdb.Alignment,
 	if function == "" {
 		return false, nil
 	}
-	if err := r.advance(ctx, r.visible, revealRest, r.reveal); err != nil {
+	if err := r.show(ctx); err != nil {
 		return false, fmt.Errorf("%s: %w", op, err)
 	}
 	fill(&sel.MaxSeries, r.options.MaxSeries)
@@ -112,7 +111,10 @@ func (r *Remote) once(ctx context.Context) bool {
 	if known := r.deduplicates.Load(); known != nil {
 		return *known
 	}
-	text, err := r.call(ctx, http.MethodGet, "/flags", nil, nil)
+	if r.cluster {
+		return false
+	}
+	text, err := r.ask(ctx, r.nodes[0], "/flags", nil)
 	if err != nil {
 		return false
 	}
@@ -127,17 +129,18 @@ func (r *Remote) aligned(ctx context.Context, sel *tsdb.Selection, a tsdb.Alignm
 	e := &export{remote: r, sel: *sel, byName: map[string]*exported{}}
 	seconds := func(ms tsdb.Millis) string { return strconv.FormatFloat(float64(ms)/1000, 'f', 3, 64) }
 	period := strconv.FormatInt(int64(a.Period), 10) + "ms"
-	answer, err := r.do(ctx, http.MethodGet, "/api/v1/query_range", url.Values{
+	answer, err := r.do(ctx, r.get("/api/v1/query_range", url.Values{
 		"query": {function + "(" + e.matcherWhere() + "[" + period + "]) keep_metric_names"},
 		"start": {seconds(a.End - tsdb.Millis(a.Windows-1)*a.Period)}, "end": {seconds(a.End)}, "step": {period},
 		"nocache": {"1"},
-	}, nil)
+	}))
 	if err != nil {
 		return nil, ctx.Err() // a limit of the server, or it is away: Select finds out
 	}
 	limit := int64(sel.MaxPoints)*pushValueBytes + int64(sel.MaxSeries)*pushSeriesBytes
 	var result struct {
-		Data struct {
+		Partial bool `json:"isPartial"`
+		Data    struct {
 			Result []pushedSeries `json:"result"`
 		} `json:"data"`
 	}
@@ -147,6 +150,9 @@ func (r *Remote) aligned(ctx context.Context, sel *tsdb.Selection, a tsdb.Alignm
 			return nil, ctx.Err()
 		}
 		return nil, unavailable("/api/v1/query_range", err)
+	}
+	if result.Partial {
+		return nil, unavailable("/api/v1/query_range", errPartial)
 	}
 	found, points := []*exported{}, 0
 	for _, s := range result.Data.Result {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 
@@ -36,7 +35,7 @@ func (r *Remote) Select(ctx context.Context, sel tsdb.Selection, visit func(*tsd
 	if sel.Project == "" {
 		return &fault.Error{Op: op, Kind: fault.Invalid, Field: "project", Err: errors.New("a selection needs a project")}
 	}
-	if err := r.advance(ctx, r.visible, revealRest, r.reveal); err != nil {
+	if err := r.show(ctx); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	fill(&sel.MaxSeries, r.options.MaxSeries)
@@ -118,11 +117,11 @@ func (e *export) matcher() string {
 func (e *export) run(ctx context.Context) error {
 	const path = "/api/v1/export/native"
 	seconds := func(ms int64) string { return strconv.FormatFloat(float64(ms)/1000, 'f', 3, 64) }
-	body, err := e.remote.do(ctx, http.MethodGet, path, url.Values{
+	body, err := e.remote.do(ctx, e.remote.get(path, url.Values{
 		"match[]": {e.matcher()},
 		// A second more on both sides, however the server rounds.
 		"start": {seconds(e.within.MinTimestamp - 1000)}, "end": {seconds(e.within.MaxTimestamp + 1000)},
-	}, nil)
+	}))
 	if err != nil {
 		return err
 	}

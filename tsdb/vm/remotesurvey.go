@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,6 +18,13 @@ import (
 )
 
 var _ tsdb.Surveyor = (*Remote)(nil)
+
+// partialField is the field of an answer that says that it lacks what one
+// vmstorage has.
+const partialField = "isPartial"
+
+// errPartial is an answer that must not be taken for one.
+var errPartial = errors.New("the answer lacks what is on one of the servers")
 
 // Survey implements tsdb.Surveyor. A server answers for 30,000 series at once
 // unless its flag -search.maxSeries says more; when there are more, all of
@@ -32,7 +38,7 @@ func (r *Remote) Survey(ctx context.Context, sel tsdb.Selection, visit func(*tsd
 	if err := needsProject(op, sel); err != nil {
 		return err
 	}
-	if err := r.advance(ctx, r.visible, revealRest, r.reveal); err != nil {
+	if err := r.show(ctx); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	fill(&sel.MaxSeries, r.options.MaxSeries)
@@ -61,12 +67,12 @@ func (r *Remote) survey(ctx context.Context, sel tsdb.Selection, within storage.
 	e := &export{remote: r, sel: sel, within: within}
 	seconds := func(ms int64) string { return strconv.FormatFloat(float64(ms)/1000, 'f', 3, 64) }
 	times := url.Values{"match[]": {e.matcher()}, "start": {seconds(within.MinTimestamp)}, "end": {seconds(within.MaxTimestamp)}}
-	body, err := r.do(ctx, http.MethodGet, "/api/v1/series", times, nil)
+	body, err := r.do(ctx, r.get("/api/v1/series", times))
 	path := "/api/v1/series"
 	read := r.readSeries
 	if err != nil && ctx.Err() == nil { // too many, or away: then the other call tells it
 		path, read = "/api/v1/export/native", r.readNames
-		body, err = r.do(ctx, http.MethodGet, path, times, nil)
+		body, err = r.do(ctx, r.get(path, times))
 	}
 	if err != nil {
 		return err
@@ -99,7 +105,7 @@ func (r *Remote) survey(ctx context.Context, sel tsdb.Selection, within storage.
 // /api/v1/series.
 func (r *Remote) readSeries(body io.Reader, f func(name []byte) error) error {
 	in := json.NewDecoder(bufio.NewReaderSize(body, 64<<10))
-	for { // up to {"status":"success","data":[
+	for last := json.Token(nil); ; { // up to {"status":"success","isPartial":false,"data":[
 		token, err := in.Token()
 		if err != nil {
 			return unexpected(err)
@@ -110,6 +116,10 @@ func (r *Remote) readSeries(body io.Reader, f func(name []byte) error) error {
 		if token == "error" {
 			return errors.New("the answer is an error")
 		}
+		if last == partialField && token == true {
+			return errPartial
+		}
+		last = token
 	}
 	var name []byte
 	for in.More() {

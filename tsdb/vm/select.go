@@ -91,15 +91,29 @@ func (q *query) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var search storage.Search
+	search := q.store.search()
+	defer q.store.searched(search)
 	// The bound of matching series is after Keep, of which the engine does
 	// not know.
 	search.Init(nil, q.store.engine, []*storage.TagFilters{filters}, q.within, math.MaxInt32, deadline(ctx))
-	defer search.MustClose()
-	if err := q.find(ctx, &search); err != nil {
+	if err := q.find(ctx, search); err != nil {
 		return err
 	}
 	return q.readAll(ctx)
+}
+
+// search is a search of the engine, a used one if there is any.
+func (s *Store) search() *storage.Search {
+	if search, ok := s.searches.Get().(*storage.Search); ok {
+		return search
+	}
+	return new(storage.Search)
+}
+
+// searched ends a search that was begun, and gives it back.
+func (s *Store) searched(search *storage.Search) {
+	search.MustClose()
+	s.searches.Put(search)
 }
 
 // readInTurn reads and visits the series whose blocks were found.

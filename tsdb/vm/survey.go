@@ -107,9 +107,9 @@ func (s *Store) walk(ctx context.Context, sel tsdb.Selection, within storage.Tim
 	if err != nil {
 		return err
 	}
-	var search storage.Search
+	search := s.search()
+	defer s.searched(search)
 	search.Init(nil, s.engine, []*storage.TagFilters{filters}, within, math.MaxInt32, deadline(ctx))
-	defer search.MustClose()
 	var mn storage.MetricName
 	var last []byte
 	for search.NextMetricBlock() {

@@ -98,6 +98,9 @@ type Store struct {
 	adding sync.RWMutex
 	// added counts the batches that were added; it moves under adding.
 	added atomic.Uint64
+	// buffered counts the rows since the engine's buffers were last emptied for
+	// their size.
+	buffered atomic.Int64
 	// visible and durable say how many of them Select sees and the disk has.
 	visible, durable *horizon
 	// indexed counts the entries that the index had when all were last made
@@ -105,9 +108,13 @@ type Store struct {
 	indexed atomic.Uint64
 	// batches are the buffers of Append, one for each that may run at once.
 	batches chan *batch
+	// groupers are *grouper that no Append uses.
+	groupers sync.Pool
 	// unused are *columns that no query uses.
 	unused sync.Pool
-	memo   memo
+	// searches are *storage.Search that no query uses.
+	searches sync.Pool
+	memo     memo
 
 	// mu guards closed; users are the calls that Close waits for.
 	mu     sync.Mutex

@@ -23,7 +23,7 @@ type stream struct {
 
 // ingest writes sets, each in as many parts as there are rounds, by turns, and
 // then one more, which is not measured. VictoriaMetrics knows no events and gets
-// everything as lines.
+// everything as lines, so the memory is noted after each set.
 func (b *bench) ingest(ctx context.Context, loads []stream, month dataset) error {
 	for _, load := range loads {
 		if load.set.samples < b.rounds {
@@ -38,8 +38,8 @@ func (b *bench) ingest(ctx context.Context, loads []stream, month dataset) error
 				}
 			}
 		}
+		b.memory(load.name)
 	}
-	b.memory("ingest")
 	for _, t := range b.targets {
 		if _, _, err := send(ctx, t, t.ways[byLine], lines, month); err != nil {
 			return err

@@ -18,11 +18,11 @@ import (
 //	                   1 data_points*  2 aggregation_temporality
 //	HistogramDataPoint 3 time_unix_nano: fixed64  4 count: fixed64  5 sum
 //	                   6 bucket_counts: fixed64*  7 explicit_bounds: double*
-//	                   9 attributes  10 flags  11 min  12 max
+//	                   8 exemplars*  9 attributes  10 flags  11 min  12 max
 //	ExponentialHistogramDataPoint
 //	                   1 attributes  3 time_unix_nano  4 count  5 sum
 //	                   6 scale: sint32  7 zero_count: fixed64  8 positive
-//	                   9 negative: Buckets  10 flags  12 min  13 max
+//	                   9 negative: Buckets  10 flags  11 exemplars*  12 min  13 max
 //	                   14 zero_threshold: double
 //	Buckets            1 offset: sint32  2 bucket_counts: uint64*
 //
@@ -63,6 +63,8 @@ type histogramPoint struct {
 	zero               uint64
 	threshold          float64
 	positive, negative exponentialBuckets
+
+	exemplars []tsdb.Exemplar
 }
 
 // exponentialBuckets are a Buckets message.
@@ -156,6 +158,14 @@ func (r *run) histogram(ctx context.Context, m *otlpMetric, message []byte) erro
 		r.batch.Lose(reason, 1)
 		return nil
 	}
+	for i := range p.exemplars {
+		if e := &p.exemplars[i]; e.Span != "" {
+			e.Span = "projects/" + r.request.Project + e.Span
+		}
+	}
+	if lost := distribution.KeepExemplars(d, p.exemplars); lost > 0 {
+		r.batch.Lose(ingest.ExemplarNotKept, lost)
+	}
 	r.batch.buckets += len(d.Counts) + len(d.Buckets.Bounds)
 	r.batch.Samples = append(r.batch.Samples, tsdb.Sample{Series: s, Time: t, Distribution: d})
 	return r.room()
@@ -172,6 +182,8 @@ func (p *histogramPoint) explicit(f pbField) (err error) {
 		for _, b := range bits {
 			p.bounds = append(p.bounds, math.Float64frombits(b))
 		}
+	case 8:
+		err = p.exemplar(f)
 	case 11:
 		p.hasMin = true
 		p.min, err = f.double()
@@ -193,6 +205,8 @@ func (p *histogramPoint) exponential(f pbField) (err error) {
 		err = p.positive.read(f)
 	case 9:
 		err = p.negative.read(f)
+	case 11:
+		err = p.exemplar(f)
 	case 12:
 		p.hasMin = true
 		p.min, err = f.double()

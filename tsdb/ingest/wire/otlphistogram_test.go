@@ -185,3 +185,37 @@ func TestOTLP_HistogramTypeConflict(t *testing.T) {
 		metric("h", "", 10, nil, fixed2(exponential(0, 159, []uint64{1}, nil), 4, 1))))
 	require.ErrorContains(t, err, "more than 100 points")
 }
+
+// SPEC A6: exemplars of OTLP are those of distributions, in protobuf and in JSON.
+func TestOTLP_Exemplars(t *testing.T) {
+	t.Parallel()
+	trace, span := []byte("0123456789abcdef"), []byte("01234567")
+	exemplar := func(v float64, ms uint64, trace, span []byte) []byte {
+		return msg2(msg2(real(fixed2(nil, 2, ms*1_000_000+999_999), 3, v), 4, span), 5, trace)
+	}
+	name := "projects/p/traces/30313233343536373839616263646566/spans/3031323334353637"
+	integer := msg2(fixed2(fixed2(nil, 2, 7_000_000), 6, 2), 7, kv("user", str("u")))
+	for field, number := range map[protowire.Number]protowire.Number{9: 8, 10: 11} {
+		point := histogram(3, 6, []uint64{1, 2, 0}, []float64{1, 3})
+		if field == 10 {
+			point = fixed2(exponential(0, 0, []uint64{3}, nil), 4, 3)
+		}
+		for _, e := range [][]byte{exemplar(0.5, 5, trace, span), exemplar(0.25, 4, trace, span), integer, exemplar(4.5, 6, trace[:5], span)} {
+			point = msg2(point, number, e)
+		}
+		s, lost := one(t, field, nil, point)
+		require.Equal(t, "EXEMPLAR_NOT_KEPT=1", lost, "two of one bucket")
+		require.Equal(t, []tsdb.Exemplar{
+			{Value: 0.5, Time: 5, Span: name}, {Value: 2, Time: 7, Dropped: tsdb.Labels{{Name: "user", Value: "u"}}}, {Value: 4.5, Time: 6},
+		}, s.Distribution.Exemplars)
+	}
+	b, err := decode(t, newDecoder(wire.Options{}), wire.OTLPInJSON, []byte(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+		{"name":"h","histogram":{"dataPoints":[{"count":"1","sum":6,"exemplars":[{"timeUnixNano":"5000000","asInt":"6",
+			"traceId":"30313233343536373839616263646566","spanId":"3031323334353637","filteredAttributes":[{"key":"k","value":{"intValue":"7"}}]}]}]}}]}]}]}`))
+	require.NoError(t, err)
+	require.Empty(t, b.Losses)
+	require.Equal(t, []tsdb.Exemplar{{Value: 6, Time: 5, Span: name, Dropped: tsdb.Labels{{Name: "k", Value: "7"}}}}, b.Samples[0].Distribution.Exemplars)
+	_, err = decode(t, newDecoder(wire.Options{}), wire.OTLPInJSON, []byte(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+		{"name":"h","histogram":{"dataPoints":[{"exemplars":[{"traceId":"no digits"}]}]}}]}]}]}`))
+	require.Error(t, err)
+}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ const (
 	// jsonZigzag is an integer of type sint32.
 	jsonZigzag
 	jsonMessage
+	// jsonHex is bytes, which OTLP writes as hexadecimal digits.
+	jsonHex
 )
 
 // jsonField is a field of a message.
@@ -66,6 +69,14 @@ func jsonRequest() []jsonField {
 	}
 	points := jsonField{"dataPoints", 1, jsonMessage, point}
 	temporality := jsonField{"aggregationTemporality", 2, jsonInt, nil}
+	exemplar := []jsonField{
+		{"timeUnixNano", 2, jsonFixed, nil},
+		{"asDouble", 3, jsonDouble, nil},
+		{"spanId", 4, jsonHex, nil},
+		{"traceId", 5, jsonHex, nil},
+		{"asInt", 6, jsonFixed, nil},
+		{"filteredAttributes", 7, jsonMessage, attributes},
+	}
 	// What both forms of histograms have.
 	histogram := []jsonField{
 		{"timeUnixNano", 3, jsonFixed, nil},
@@ -75,11 +86,13 @@ func jsonRequest() []jsonField {
 	}
 	explicit := append(slices.Clone(histogram),
 		jsonField{"bucketCounts", 6, jsonFixed, nil}, jsonField{"explicitBounds", 7, jsonDouble, nil},
+		jsonField{"exemplars", 8, jsonMessage, exemplar},
 		jsonField{"attributes", 9, jsonMessage, attributes}, jsonField{"min", 11, jsonDouble, nil}, jsonField{"max", 12, jsonDouble, nil})
 	buckets := []jsonField{{"offset", 1, jsonZigzag, nil}, {"bucketCounts", 2, jsonInt, nil}}
 	exponential := append(slices.Clone(histogram),
 		jsonField{"attributes", 1, jsonMessage, attributes}, jsonField{"scale", 6, jsonZigzag, nil}, jsonField{"zeroCount", 7, jsonFixed, nil},
 		jsonField{"positive", 8, jsonMessage, buckets}, jsonField{"negative", 9, jsonMessage, buckets},
+		jsonField{"exemplars", 11, jsonMessage, exemplar},
 		jsonField{"min", 12, jsonDouble, nil}, jsonField{"max", 13, jsonDouble, nil}, jsonField{"zeroThreshold", 14, jsonDouble, nil})
 	metric := []jsonField{
 		{"name", 1, jsonText, nil},
@@ -157,6 +170,13 @@ func (f *jsonField) append(dst []byte, v any) ([]byte, error) {
 			return nil, errJSON
 		}
 		return protowire.AppendString(protowire.AppendTag(dst, f.number, protowire.BytesType), s), nil
+	case jsonHex:
+		s, ok := v.(string)
+		b, err := hex.DecodeString(s)
+		if !ok || err != nil {
+			return nil, errJSON
+		}
+		return protowire.AppendBytes(protowire.AppendTag(dst, f.number, protowire.BytesType), b), nil
 	case jsonBool:
 		b, ok := v.(bool)
 		if !ok {

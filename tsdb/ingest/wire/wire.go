@@ -126,7 +126,8 @@ type Request struct {
 type Batch struct {
 	// Samples are the points to store. Their Series are shared.
 	Samples []tsdb.Sample
-	// Losses are the points that cannot be stored, by reason.
+	// Losses are the points that cannot be stored, by reason; and exemplars, under
+	// ingest.ExemplarNotKept, without which their points are stored.
 	Losses []function.Loss
 
 	// buckets are those of the distributions among the samples, which the bound
