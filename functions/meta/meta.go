@@ -6,8 +6,12 @@
 // beside others ([Plugins]): who may write it, that what is imported is wherever
 // the importer is, and which services may see what. These rules hold for every
 // change, whoever makes it. A [Service] also has a Run, by which the visibility
-// of one service follows the changes of the others. Everything here is safe for
-// concurrent use.
+// of one service follows the changes of the others, and deployments of which
+// nothing is heard are said to be gone. Everything here is safe for concurrent
+// use.
+//
+// One region owns all of it. The registries of the others are copies
+// ([Service.Follow]): whole, kept while the owner is away, and read like it.
 package meta
 
 import (
@@ -63,7 +67,19 @@ func (r Rules) callerOf(ctx context.Context) Caller {
 // Plugins are the rules of the registry for its store: to be put before those
 // that every store has.
 func Plugins(r Rules) []store.Plugin {
-	return []store.Plugin{bundle{r}, &rules{Rules: r}, visibility{}}
+	return []store.Plugin{original{bundle{r}}, original{&rules{Rules: r}}, original{visibility{}}, presence{}}
+}
+
+// original is a plugin for what is no copy: of a copy everything was decided
+// where it is from.
+type original struct{ store.Plugin }
+
+// Prepare implements [store.Plugin].
+func (o original) Prepare(ctx context.Context, tx *store.Tx, w *store.Pending) error {
+	if copying(ctx) != nil {
+		return nil
+	}
+	return o.Plugin.Prepare(ctx, tx, w)
 }
 
 // Service is the registry.
@@ -71,12 +87,17 @@ type Service struct {
 	*service.Service
 	store *store.Store
 	log   *slog.Logger
+	rules Rules
+	// authorize is nil if the caller may do something.
+	authorize func(ctx context.Context, permission string, name resource.Name) error
+	// copies are set if this is a copy of the registry of another region.
+	copies *copies
 }
 
-// New makes the registry over a store with its types and its [Plugins]. Hooks
-// are added to the options.
-func New(st *store.Store, o service.Options) (*Service, error) {
-	s := &Service{store: st, log: o.Logger}
+// New makes the registry over a store with its types and the [Plugins] of the
+// same rules. Hooks are added to the options.
+func New(st *store.Store, r Rules, o service.Options) (*Service, error) {
+	s := &Service{store: st, log: o.Logger, rules: r}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -103,6 +124,7 @@ func New(st *store.Store, o service.Options) (*Service, error) {
 			return local(ctx) || visible(ctx, permission, name)
 		}
 	}
+	s.authorize = o.Authorize
 	desc, err := describe(st.Types())
 	if err != nil {
 		return nil, err

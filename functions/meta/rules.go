@@ -26,6 +26,9 @@ const (
 	byRegion = "multi_region_policy.enabled_regions"
 )
 
+// noSuchRegion is the reason to refuse a service in a region that is not there.
+const noSuchRegion = "NO_SUCH_REGION"
+
 // rules is the plugin of what must be between resources: a region is there
 // before a service is in it, and what is imported is wherever the importer is.
 // Each is checked on both sides, in the transaction of the change, and made a
@@ -115,7 +118,7 @@ func (r *rules) service(ctx context.Context, tx *store.Tx, before, after *metav1
 			return err
 		}
 		if region == nil {
-			return refusal{"NO_SUCH_REGION", after.GetName(), byRegion}.because("there is no region %s", id)
+			return refusal{noSuchRegion, after.GetName(), byRegion}.because("there is no region %s", id)
 		}
 	}
 	for _, id := range minus(before.Regions(), after.Regions()) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -70,7 +71,14 @@ const (
 
 // Run follows the changes of services until ctx ends: what one of them imports
 // or uses is a matter of those others too, and of their deployments and types.
+// It also ends leases. A copy follows its owner instead, who does all of that.
 func (s *Service) Run(ctx context.Context) error {
+	if s.copies != nil {
+		return s.copies.run(ctx)
+	}
+	var leases sync.WaitGroup
+	leases.Go(func() { s.runLeases(ctx) })
+	defer leases.Wait()
 	return s.store.Tail(ctx, cursor, func(ctx context.Context, changes []store.Change) error {
 		var names []string // each once, however many relate to it
 		for _, c := range changes {

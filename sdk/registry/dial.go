@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,9 @@ import (
 
 // Dial is a client of the service of that domain in that region, which calls
 // with this service's own key. Without a region it is that of this deployment,
-// else the primary one, else any where the service is. The service is reached
-// over the local network if both are in the same.
+// else the primary one, else any where the service is; one that is gone is only
+// taken if all are. The service is reached over the local network if both are in
+// the same.
 //
 // A service, or a deployment, that is not known, is not there: NotFound. One
 // that is disabled, or has no address, is Unavailable. A client is good for as
@@ -62,16 +64,21 @@ func (r *Registry) route(service, region string) (string, error) {
 			regions = append(regions, d.Region())
 		}
 	}
-	var disabled *metav1.Deployment
+	var disabled, gone *metav1.Deployment
 	for _, id := range regions {
 		i := slices.IndexFunc(all, func(d *metav1.Deployment) bool { return d.Region() == id })
 		switch {
 		case i < 0:
 		case all[i].GetIsDisabled():
 			disabled = all[i]
+		case all[i].GetPresence().GetState() == metav1.Presence_GONE:
+			gone = cmp.Or(gone, all[i])
 		default:
 			return r.address(all[i])
 		}
+	}
+	if gone != nil {
+		return r.address(gone) // the registry may be the one that cannot reach it
 	}
 	if disabled != nil {
 		return "", unavailable("DEPLOYMENT_DISABLED", disabled, errors.New("the deployment is disabled: it is about to be removed"))

@@ -23,29 +23,16 @@ import (
 // runInit registers, waits until all whom the service relates to know of it, so
 // that it may see them, tells so, and is done.
 func (r *Registry) runInit(ctx context.Context) error {
-	if r.o.NewRegion {
-		if err := r.persist(ctx, "region", r.ensureRegion); err != nil {
-			return err
-		}
-	}
 	var related []string
-	steps := []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"service", func(ctx context.Context) error {
-			s, err := r.ensureService(ctx)
-			related = s.Related()
-			return err
-		}},
-		{"deployment", r.ensureDeployment},
-		{"resources", r.ensureResources},
-		{"relations", func(ctx context.Context) error { return r.areRelated(ctx, related) }},
+	err := r.persist(ctx, func(ctx context.Context) (err error) {
+		related, err = r.reconcile(ctx)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	for _, step := range steps {
-		if err := r.persist(ctx, step.what, step.do); err != nil {
-			return err
-		}
+	if err := r.persist(ctx, func(ctx context.Context) error { return r.areRelated(ctx, related) }); err != nil {
+		return err
 	}
 	close(r.registered)
 	return nil
@@ -58,7 +45,7 @@ const patience = 16
 // persist calls f until it succeeds, with longer and longer pauses, or can never
 // succeed. Others of the same deployment, and those of other regions, do the
 // same at the same time: who loses against them reads again soon.
-func (r *Registry) persist(ctx context.Context, what string, f func(context.Context) error) error {
+func (r *Registry) persist(ctx context.Context, f func(context.Context) error) error {
 	pause, last := r.o.Retry/patience, ""
 	for {
 		err := f(ctx)
@@ -67,7 +54,11 @@ func (r *Registry) persist(ctx context.Context, what string, f func(context.Cont
 		case err == nil:
 			return nil
 		case slices.Contains([]fault.Kind{fault.Invalid, fault.Unauthenticated, fault.Denied, fault.Unsupported, fault.TooLarge}, kind):
-			return fmt.Errorf("registering the %s of %s: %w", what, r.domain, err)
+			return err
+		case fault.ReasonOf(err) == ownerAway && r.wasRegistered(ctx):
+			r.log.LogAttrs(ctx, slog.LevelWarn, "registered as before, until the registry can be written", slog.String("service", r.domain), slog.Any("error", err))
+			r.behind = true
+			return nil
 		}
 		wait := time.Duration(float64(pause) * (0.5 + rand.Float64()/2))
 		if kind != fault.Conflict && kind != fault.Exists {
@@ -75,7 +66,7 @@ func (r *Registry) persist(ctx context.Context, what string, f func(context.Cont
 		}
 		if reason := fault.ReasonOf(err); pause > r.o.Retry && reason != last { // it is not over soon
 			last = reason
-			r.log.LogAttrs(ctx, slog.LevelWarn, "not registered yet", slog.String("service", r.domain), slog.String("what", what), slog.Any("error", err))
+			r.log.LogAttrs(ctx, slog.LevelWarn, "not registered yet", slog.String("service", r.domain), slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -83,6 +74,20 @@ func (r *Registry) persist(ctx context.Context, what string, f func(context.Cont
 		case <-time.After(wait):
 		}
 	}
+}
+
+// ownerAway is the reason of a registry that has what there is, but only a copy
+// of it, and cannot reach its owner.
+const ownerAway = "OWNER_AWAY"
+
+// wasRegistered reports whether the registry knows of the service and of this
+// deployment: as they were, which is enough to go on with.
+func (r *Registry) wasRegistered(ctx context.Context) bool {
+	_, err := call[*metav1.Service](ctx, r, "GetService", &metav1.GetServiceRequest{Name: r.ownService()})
+	if err == nil {
+		_, err = call[*metav1.Deployment](ctx, r, "GetDeployment", &metav1.GetDeploymentRequest{Name: r.ownDeployment()})
+	}
+	return err == nil
 }
 
 // maxBatch is how many services are asked for at once.
@@ -111,8 +116,11 @@ func (r *Registry) areRelated(ctx context.Context, names []string) error {
 	return nil
 }
 
-// ensureRegion makes the region unless it is there.
+// ensureRegion makes the region unless it is there, if that is for this one to do.
 func (r *Registry) ensureRegion(ctx context.Context) error {
+	if !r.o.NewRegion {
+		return nil
+	}
 	_, err := call[*metav1.Region](ctx, r, "GetRegion", &metav1.GetRegionRequest{Name: "regions/" + r.o.Region})
 	if fault.KindOf(err) == fault.NotFound {
 		_, err = call[*metav1.Region](ctx, r, "CreateRegion", &metav1.CreateRegionRequest{RegionId: r.o.Region, Region: &metav1.Region{}})
@@ -125,7 +133,7 @@ func (r *Registry) ensureRegion(ctx context.Context) error {
 func (r *Registry) ensureService(ctx context.Context) (*metav1.Service, error) {
 	got, err := call[*metav1.Service](ctx, r, "GetService", &metav1.GetServiceRequest{Name: r.ownService()})
 	if fault.KindOf(err) == fault.NotFound {
-		s := r.merged(&metav1.Service{})
+		s := r.merged(r.lastService())
 		s.EnvRegistryGeneration = 1
 		return call[*metav1.Service](ctx, r, "CreateService", &metav1.CreateServiceRequest{ServiceId: r.domain, Service: s})
 	}
@@ -138,7 +146,7 @@ func (r *Registry) ensureService(ctx context.Context) (*metav1.Service, error) {
 	}
 	before := s.GetEnvRegistryGeneration()
 	s.Metadata, s.EnvRegistryGeneration = nil, before+1
-	return call[*metav1.Service](ctx, r, "UpdateService", &metav1.UpdateServiceRequest{
+	is, err := call[*metav1.Service](ctx, r, "UpdateService", &metav1.UpdateServiceRequest{
 		Service: s,
 		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{
 			"display_name", "endpoint", "versions", "used_services", "multi_region_policy", "env_registry_generation",
@@ -148,6 +156,10 @@ func (r *Registry) ensureService(ctx context.Context) (*metav1.Service, error) {
 			FieldMask:        &fieldmaskpb.FieldMask{Paths: []string{"env_registry_generation"}},
 		},
 	})
+	if err != nil {
+		return got, err
+	}
+	return is, nil
 }
 
 // merged is the service as it is with this deployment: with its region, its
@@ -201,13 +213,17 @@ func (s Service) version(v *schema.Service) *metav1.ServiceVersion {
 	return out
 }
 
-// ensureDeployment makes the deployment of this region, or changes it. Whether
-// it is disabled, and how far an upgrade is, is not for it to say.
+// deploymentPaths are the fields of a deployment that it writes itself.
+var deploymentPaths = []string{"endpoint", "private_endpoint", "local_network", "current_version", "db_data_version", "db_location_tag"}
+
+// ensureDeployment makes the deployment of this region, or changes it, and says
+// that it is running. Whether it is disabled, and how far an upgrade is, is not
+// for it to say.
 func (r *Registry) ensureDeployment(ctx context.Context) error {
 	got, err := call[*metav1.Deployment](ctx, r, "GetDeployment", &metav1.GetDeploymentRequest{Name: r.ownDeployment()})
 	missing := fault.KindOf(err) == fault.NotFound
 	if missing {
-		got, err = &metav1.Deployment{UpgradeState: &metav1.UpgradeState{Phase: metav1.UpgradeState_READY}}, nil
+		got, err = &metav1.Deployment{UpgradeState: &metav1.UpgradeState{Phase: metav1.UpgradeState_READY}, IsDisabled: r.wasDisabled()}, nil
 	}
 	if err != nil {
 		return err
@@ -220,22 +236,22 @@ func (r *Registry) ensureDeployment(ctx context.Context) error {
 	if own := r.o.Service.Versions[0].Version; metav1.CompareVersions(own, got.GetCurrentVersion()) < 0 {
 		d.CurrentVersion = own
 	}
+	changed := !proto.Equal(got, d)
+	d.Metadata, d.Presence = nil, &metav1.Presence{State: metav1.Presence_RUNNING}
 	if missing {
 		_, err = call[*metav1.Deployment](ctx, r, "CreateDeployment", &metav1.CreateDeploymentRequest{
 			Parent: r.ownService(), DeploymentId: r.o.Region, Deployment: d,
 		})
 		return err
 	}
-	if proto.Equal(got, d) {
-		return nil
+	req := &metav1.UpdateDeploymentRequest{Deployment: d, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"presence"}}}
+	if changed {
+		// The condition is what was read of these fields: signs of life of others
+		// are no reason to lose.
+		req.UpdateMask.Paths = append(req.UpdateMask.Paths, deploymentPaths...)
+		req.Cas = &metav1.UpdateDeploymentRequest_Cas{ConditionalState: got, FieldMask: &fieldmaskpb.FieldMask{Paths: deploymentPaths}}
 	}
-	// It has the version that it was read in, which is the condition.
-	_, err = call[*metav1.Deployment](ctx, r, "UpdateDeployment", &metav1.UpdateDeploymentRequest{
-		Deployment: d,
-		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{
-			"endpoint", "private_endpoint", "local_network", "current_version", "db_data_version", "db_location_tag",
-		}},
-	})
+	_, err = call[*metav1.Deployment](ctx, r, "UpdateDeployment", req)
 	return err
 }
 

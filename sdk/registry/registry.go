@@ -3,6 +3,11 @@
 // program of a service does: it returns when the service, in this region, is
 // registered and what is known of the others is there, and not before.
 //
+// From then on what is registered is kept as it is to be ([Options.Heartbeat]):
+// it is made again if somebody removed it, and says that the deployment is
+// running. Who is not heard of is said to be gone by the registry, and stays
+// registered.
+//
 // What a [Registry] knows are the service itself, those that it imports or
 // uses, and those that import or use it, each with its deployments. It is never
 // asked for: every change is told, to the Registry and by it to all who
@@ -10,8 +15,9 @@
 // reached.
 //
 //	runInit ──┬─▶ runServicesWatch ────┐
-//	          └─▶ runDeploymentsWatch ─┼─▶ runMainSync ─▶ subscribers
-//	Subscribe ─────── attach ──────────┘
+//	          ├─▶ runDeploymentsWatch ─┼─▶ runMainSync ─▶ subscribers
+//	          │   Subscribe ── attach ─┘        │
+//	          └─▶ runReconcile ◀── missing ─────┘
 //
 // One loop, runMainSync, unites all of it, so that a subscriber gets a snapshot
 // and then every change after it. A Registry is safe for concurrent use; what it
@@ -70,6 +76,10 @@ type Options struct {
 	// pauses are a sixteenth of it, and they double up to sixteen times as much. 0
 	// is 1 s.
 	Retry time.Duration
+	// Heartbeat is how often the deployment says that it is running, and that what
+	// is registered is made what it is to be again; 0 is 20 s, of the minute after
+	// which it counts as gone.
+	Heartbeat time.Duration
 	// Logger is told of state changes; nil discards.
 	Logger *slog.Logger
 }
@@ -115,6 +125,10 @@ type Registry struct {
 	// can return.
 	registered, ready chan struct{}
 	attach, detach    chan *subscriber
+	// behind is, once registered, that it was not possible to write what has
+	// changed; missing has an item when something of this service was removed.
+	behind  bool
+	missing chan struct{}
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -122,7 +136,15 @@ type Registry struct {
 
 	mu     sync.RWMutex
 	known  state
+	last   own
 	failed error
+}
+
+// own is what was known last of the service itself: what it is made of again,
+// should somebody remove it.
+type own struct {
+	service  *metav1.Service
+	disabled bool
 }
 
 // state is what is known.
@@ -187,6 +209,9 @@ func newRegistry(o Options) *Registry {
 	if o.Retry == 0 {
 		o.Retry = time.Second
 	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = defaultHeartbeat
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -196,7 +221,7 @@ func newRegistry(o Options) *Registry {
 	r := &Registry{
 		o: o, log: o.Logger, domain: o.Service.Versions[0].Domain, methods: map[string]*schema.Method{},
 		in: make(chan told), registered: make(chan struct{}), ready: make(chan struct{}),
-		attach: make(chan *subscriber), detach: make(chan *subscriber), ended: make(chan struct{}),
+		attach: make(chan *subscriber), detach: make(chan *subscriber), ended: make(chan struct{}), missing: make(chan struct{}, 1),
 		known: state{services: map[resource.Name]*metav1.Service{}, deployments: map[resource.Name]*metav1.Deployment{}},
 	}
 	for _, m := range metav1.AddTo(new(schema.Registry)).Methods {
@@ -216,6 +241,7 @@ func newRegistry(o Options) *Registry {
 func (r *Registry) runInBackground(ctx context.Context) <-chan error {
 	ctx, r.stop = context.WithCancel(ctx)
 	broken := make(chan error, 3) // one of each that can fail
+	r.running.Go(func() { r.runReconcile(ctx) })
 	for _, run := range []func(context.Context) error{r.runInit, r.runServicesWatch, r.runDeploymentsWatch} {
 		r.running.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {

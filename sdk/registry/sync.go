@@ -17,7 +17,7 @@ type told struct {
 
 // watched are the fields of services and deployments that are followed. Who else
 // may see them is not: in what everybody uses that changes with every service
-// that comes, and all would be told.
+// that comes, and all would be told. Nor is when a deployment was heard of.
 var watched = struct{ services, deployments []string }{
 	services: []string{
 		"name", "metadata.uid", "metadata.labels", "metadata.lifecycle", "display_name", "endpoint", "versions", "used_services",
@@ -25,7 +25,7 @@ var watched = struct{ services, deployments []string }{
 	},
 	deployments: []string{
 		"name", "metadata.uid", "metadata.labels", "metadata.lifecycle", "endpoint", "private_endpoint", "local_network", "current_version",
-		"is_disabled", "upgrade_state", "db_data_version", "db_location_tag",
+		"is_disabled", "upgrade_state", "db_data_version", "db_location_tag", "presence.state",
 	},
 }
 
@@ -163,6 +163,7 @@ func (r *Registry) sync(what string, kind watch.Kind) {
 
 // publish hands an event to all subscribers. Who is too far behind is let go.
 func (m *mainSync) publish(e Event) {
+	m.r.keep(e)
 	for s := range m.subscribers {
 		if !s.push(e) {
 			delete(m.subscribers, s)
@@ -170,11 +171,20 @@ func (m *mainSync) publish(e Event) {
 	}
 }
 
-// signal tells Open that it can return, once everything was told.
+// signal tells Open that it can return, once everything was told, and the service
+// itself is among it.
 func (m *mainSync) signal() {
-	if !m.ready && m.services && m.deployments {
+	if !m.ready && m.services && m.deployments && m.r.knowsItself() {
 		m.ready = true
 		m.r.log.Info("registered and informed", slog.String("service", m.r.domain), slog.String("region", m.r.o.Region))
 		close(m.r.ready)
 	}
+}
+
+// knowsItself reports whether the service and its deployment are known: a
+// registry that is a copy may not have them yet.
+func (r *Registry) knowsItself() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.known.services[resource.Name(r.ownService())] != nil && r.known.deployments[resource.Name(r.ownDeployment())] != nil
 }

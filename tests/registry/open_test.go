@@ -22,7 +22,7 @@ import (
 func attempts(t *testing.T, w *world, n int64) {
 	t.Helper()
 	begin := w.refused.Load()
-	require.Eventually(t, func() bool { return w.refused.Load() >= begin+n }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.refused.Load() >= begin+n }, deadline, time.Millisecond)
 }
 
 // SPEC 1.F 1: a service whose registry does not answer serves nothing; when it
@@ -91,7 +91,7 @@ func TestOpen_WaitsUntilOthersKnow(t *testing.T) {
 	require.Eventually(t, func() bool {
 		list, err := call[*metav1.ListResourcesResponse](t, w, "ListResources", &metav1.ListResourcesRequest{Parent: "services/a.example.com"})
 		return err == nil && len(list.GetResources()) == 1
-	}, 30*time.Second, time.Millisecond)
+	}, deadline, time.Millisecond)
 	select {
 	case <-opened:
 		require.Fail(t, "it is open, but b.example.com does not know of it")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,9 @@ import (
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/sdk/watch"
 )
+
+// deadline is for what has to happen, on a busy machine too.
+const deadline = 2 * time.Minute
 
 // The keys that the registry's door takes: of the registry of another region,
 // of a service account, and of a person.
@@ -64,6 +68,7 @@ func callerOf(ctx context.Context) meta.Caller {
 // world is the registry of a platform.
 type world struct {
 	*meta.Service
+	site
 	local meta.Local
 	// url is where it is, down whether it answers nothing there, refused how
 	// often it did.
@@ -74,6 +79,20 @@ type world struct {
 	methods map[string]*schema.Method
 	// asked are the permissions that were asked for.
 	asked sync.Map
+	// closers undo open, the last first.
+	closers []func()
+}
+
+// site is where a registry is.
+type site struct {
+	region string
+	// dir is the folder of its database.
+	dir string
+	// owner is the registry that it is a copy of, nil for none.
+	owner *world
+	// now is its clock, nil for that of the machine.
+	now  func() time.Time
+	core []string
 }
 
 // open opens the registry until the test ends, with these core services.
@@ -84,30 +103,44 @@ func open(t *testing.T, core ...string) *world {
 	return w
 }
 
-// control runs what keeps visibility until the test ends.
+// control runs what keeps visibility, or the copy, until the test ends.
 func (w *world) control(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = w.Run(ctx) })
-	t.Cleanup(running.Wait)
-	t.Cleanup(cancel)
+	w.closers = append(w.closers, func() { cancel(); running.Wait() })
 }
 
-// openIdle is open without what keeps visibility.
+// openIdle is open without what control runs.
 func openIdle(t *testing.T, core ...string) *world {
 	t.Helper()
-	driver, err := sqlite.OpenDriver(t.Context(), filepath.Join(t.TempDir(), "resources.db"), sqlite.Options{})
+	return openSite(t, site{region: "eu", dir: t.TempDir(), core: core})
+}
+
+// close ends a registry, which may be opened again at its site.
+func (w *world) close() {
+	for _, f := range slices.Backward(w.closers) {
+		f()
+	}
+	w.closers = nil
+}
+
+// openSite opens a registry at a site until the test ends.
+func openSite(t *testing.T, at site) *world {
+	t.Helper()
+	driver, err := sqlite.OpenDriver(t.Context(), filepath.Join(at.dir, "resources.db"), sqlite.Options{})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, driver.Close()) })
 	types := new(schema.Registry)
 	desc := metav1.AddTo(types)
-	w := &world{methods: map[string]*schema.Method{}}
+	w := &world{site: at, methods: map[string]*schema.Method{}}
+	t.Cleanup(w.close)
+	w.closers = append(w.closers, func() { _ = driver.Close() })
 	for _, m := range desc.Methods {
 		w.methods[string(m.Desc.Name())] = m
 	}
 	var st *store.Store
-	policies := policy.New(types, &resourcev1.MultiRegionPolicy{EnabledRegions: []string{"eu"}, DefaultControlRegion: "eu"},
+	policies := policy.New(types, &resourcev1.MultiRegionPolicy{EnabledRegions: []string{at.region}, DefaultControlRegion: at.region},
 		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
 			found, err := policy.Local(st)(ctx, typ, name)
 			if fault.KindOf(err) == fault.NotFound && typ.Options.GetImplicit() {
@@ -115,23 +148,26 @@ func openIdle(t *testing.T, core ...string) *world {
 			}
 			return found, err
 		})
-	references := reference.New(reference.Options{Region: "eu"})
-	all := append(meta.Plugins(meta.Rules{Core: core, Caller: callerOf}), plugins.Standard(plugins.Options{Policies: policies})...)
-	st = store.New(driver, types, store.Options{Plugins: append(all, references), Cached: 1 << 12})
+	references, rules := reference.New(reference.Options{Region: at.region}), meta.Rules{Core: at.core, Caller: callerOf}
+	all := append(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: policies})...)
+	all = append(all, meta.Placement{Region: at.region, Regions: []string{"eu", "jp", "us"}}, references)
+	st = store.New(driver, types, store.Options{Plugins: all, Cached: 1 << 12, Now: at.now})
 	hub := watch.NewHub(st, watch.HubOptions{Retry: time.Millisecond})
-	w.Service, err = meta.New(st, service.Options{
+	w.Service, err = meta.New(st, rules, service.Options{
 		Authorize: func(_ context.Context, permission string, _ resource.Name) error {
 			w.asked.Store(permission, true)
 			return nil
 		}, Hub: hub, Planner: references, Policies: policies,
 	})
 	require.NoError(t, err)
+	if at.owner != nil {
+		w.Follow(at.owner.region, &link{at.owner}, 5*time.Millisecond)
+	}
 	w.local = w.Local(meta.Caller{Registry: true})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = hub.Run(ctx) })
-	t.Cleanup(running.Wait)
-	t.Cleanup(cancel)
+	w.closers = append(w.closers, func() { cancel(); running.Wait() })
 	w.serve(t)
 	return w
 }
@@ -150,8 +186,7 @@ func (w *world) serve(t *testing.T) {
 		door.ServeHTTP(out, r)
 	}))
 	w.url = w.server.URL
-	t.Cleanup(w.server.Close)
-	t.Cleanup(w.server.CloseClientConnections)
+	w.closers = append(w.closers, w.server.Close, w.server.CloseClientConnections)
 }
 
 // remote is the way to the registry over its door.
@@ -204,7 +239,7 @@ func (w *world) options(region string, versions ...*schema.Service) registry.Opt
 // register opens a registry until the test ends.
 func register(t *testing.T, o registry.Options) *registry.Registry {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	r, err := registry.Open(ctx, o)
 	require.NoError(t, err)
@@ -215,7 +250,7 @@ func register(t *testing.T, o registry.Options) *registry.Registry {
 // until waits until a condition holds for what the registry knows.
 func until(t *testing.T, r *registry.Registry, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	err := r.Subscribe(ctx, func(context.Context, registry.Event) error {
 		if holds() {

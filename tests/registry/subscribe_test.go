@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -254,7 +253,7 @@ func TestSubscribe_NewRegion(t *testing.T) {
 	opened := make(chan struct{})
 	go func() { // it waits for what it imports to be there
 		defer close(opened)
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
 		if r, err := registry.Open(ctx, w.options("us", described("a.example.com", "v1", []string{"b.example.com"}, nil))); err == nil {
 			t.Cleanup(r.Close)

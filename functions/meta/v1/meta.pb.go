@@ -14,6 +14,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	v1 "selvedge.dev/sdk/resource/v1"
 	sync "sync"
@@ -26,6 +27,59 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// State is what is concluded from it.
+type Presence_State int32
+
+const (
+	// Nobody was ever heard of, as of a deployment that an operator made.
+	Presence_STATE_UNSPECIFIED Presence_State = 0
+	// One of them was, within the last minute.
+	Presence_RUNNING Presence_State = 1
+	// None of them was for longer: they ended, or cannot reach the registry.
+	Presence_GONE Presence_State = 2
+)
+
+// Enum value maps for Presence_State.
+var (
+	Presence_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "RUNNING",
+		2: "GONE",
+	}
+	Presence_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"RUNNING":           1,
+		"GONE":              2,
+	}
+)
+
+func (x Presence_State) Enum() *Presence_State {
+	p := new(Presence_State)
+	*p = x
+	return p
+}
+
+func (x Presence_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Presence_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_functions_meta_v1_meta_proto_enumTypes[0].Descriptor()
+}
+
+func (Presence_State) Type() protoreflect.EnumType {
+	return &file_functions_meta_v1_meta_proto_enumTypes[0]
+}
+
+func (x Presence_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Presence_State.Descriptor instead.
+func (Presence_State) EnumDescriptor() ([]byte, []int) {
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{5, 0}
+}
 
 // Phase is the step that it is in.
 type UpgradeState_Phase int32
@@ -68,11 +122,11 @@ func (x UpgradeState_Phase) String() string {
 }
 
 func (UpgradeState_Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_functions_meta_v1_meta_proto_enumTypes[0].Descriptor()
+	return file_functions_meta_v1_meta_proto_enumTypes[1].Descriptor()
 }
 
 func (UpgradeState_Phase) Type() protoreflect.EnumType {
-	return &file_functions_meta_v1_meta_proto_enumTypes[0]
+	return &file_functions_meta_v1_meta_proto_enumTypes[1]
 }
 
 func (x UpgradeState_Phase) Number() protoreflect.EnumNumber {
@@ -81,7 +135,7 @@ func (x UpgradeState_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpgradeState_Phase.Descriptor instead.
 func (UpgradeState_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{5, 0}
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Region is where services may be deployed; they need not be. Only the registry
@@ -400,6 +454,9 @@ type Deployment struct {
 	DbDataVersion string `protobuf:"bytes,9,opt,name=db_data_version,json=dbDataVersion,proto3" json:"db_data_version,omitempty"`
 	// Where its database is. Deployments with the same tag share one.
 	DbLocationTag string `protobuf:"bytes,10,opt,name=db_location_tag,json=dbLocationTag,proto3" json:"db_location_tag,omitempty"`
+	// Whether its processes are heard of. The registry's own clock counts: what
+	// they write here is that they are there, whatever they say.
+	Presence      *Presence `protobuf:"bytes,11,opt,name=presence,proto3" json:"presence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +561,67 @@ func (x *Deployment) GetDbLocationTag() string {
 	return ""
 }
 
+func (x *Deployment) GetPresence() *Presence {
+	if x != nil {
+		return x.Presence
+	}
+	return nil
+}
+
+// Presence is whether the processes of a deployment are heard of.
+type Presence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State Presence_State         `protobuf:"varint,1,opt,name=state,proto3,enum=selvedge.meta.v1.Presence_State" json:"state,omitempty"`
+	// When one of them was heard of last.
+	LastSeenTime  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last_seen_time,json=lastSeenTime,proto3" json:"last_seen_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Presence) GetState() Presence_State {
+	if x != nil {
+		return x.State
+	}
+	return Presence_STATE_UNSPECIFIED
+}
+
+func (x *Presence) GetLastSeenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenTime
+	}
+	return nil
+}
+
 // UpgradeState is how far a deployment is on the way to another version.
 type UpgradeState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -519,7 +637,7 @@ type UpgradeState struct {
 
 func (x *UpgradeState) Reset() {
 	*x = UpgradeState{}
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[5]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +649,7 @@ func (x *UpgradeState) String() string {
 func (*UpgradeState) ProtoMessage() {}
 
 func (x *UpgradeState) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[5]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +662,7 @@ func (x *UpgradeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeState.ProtoReflect.Descriptor instead.
 func (*UpgradeState) Descriptor() ([]byte, []int) {
-	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{5}
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UpgradeState) GetPhase() UpgradeState_Phase {
@@ -590,7 +708,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[6]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +720,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[6]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +733,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{6}
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Resource) GetName() string {
@@ -664,7 +782,7 @@ type ResourceVersion struct {
 
 func (x *ResourceVersion) Reset() {
 	*x = ResourceVersion{}
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[7]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +794,7 @@ func (x *ResourceVersion) String() string {
 func (*ResourceVersion) ProtoMessage() {}
 
 func (x *ResourceVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_functions_meta_v1_meta_proto_msgTypes[7]
+	mi := &file_functions_meta_v1_meta_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +807,7 @@ func (x *ResourceVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceVersion.ProtoReflect.Descriptor instead.
 func (*ResourceVersion) Descriptor() ([]byte, []int) {
-	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{7}
+	return file_functions_meta_v1_meta_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResourceVersion) GetVersion() string {
@@ -731,7 +849,7 @@ var File_functions_meta_v1_meta_proto protoreflect.FileDescriptor
 
 const file_functions_meta_v1_meta_proto_rawDesc = "" +
 	"\n" +
-	"\x1cfunctions/meta/v1/meta.proto\x12\x10selvedge.meta.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1esdk/resource/v1/metadata.proto\x1a\x1dsdk/resource/v1/options.proto\"\xde\x01\n" +
+	"\x1cfunctions/meta/v1/meta.proto\x12\x10selvedge.meta.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esdk/resource/v1/metadata.proto\x1a\x1dsdk/resource/v1/options.proto\"\xde\x01\n" +
 	"\x06Region\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12:\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1e.selvedge.resource.v1.MetadataR\bmetadata\x12+\n" +
@@ -758,7 +876,7 @@ const file_functions_meta_v1_meta_proto_rawDesc = "" +
 	"\rServiceImport\x12>\n" +
 	"\aservice\x18\x01 \x01(\tB$\xfaA\x1b\n" +
 	"\x19meta.selvedge.dev/Service\x92\xc9\x19\x02\x10\x01R\aservice\x12$\n" +
-	"\bversions\x18\x02 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10 R\bversions\"\xee\x04\n" +
+	"\bversions\x18\x02 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10 R\bversions\"\xae\x05\n" +
 	"\n" +
 	"Deployment\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12:\n" +
@@ -772,10 +890,18 @@ const file_functions_meta_v1_meta_proto_rawDesc = "" +
 	"\rupgrade_state\x18\b \x01(\v2\x1e.selvedge.meta.v1.UpgradeStateB\x06\x92\xc9\x19\x02\b\x02R\fupgradeState\x12&\n" +
 	"\x0fdb_data_version\x18\t \x01(\tR\rdbDataVersion\x120\n" +
 	"\x0fdb_location_tag\x18\n" +
-	" \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\rdbLocationTag:\x8f\x01\xeaAd\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\rdbLocationTag\x12>\n" +
+	"\bpresence\x18\v \x01(\v2\x1a.selvedge.meta.v1.PresenceB\x06\x92\xc9\x19\x02\b\x02R\bpresence:\x8f\x01\xeaAd\n" +
 	"\x1cmeta.selvedge.dev/Deployment\x12+services/{service}/deployments/{deployment}*\vdeployments2\n" +
 	"deployment\x92\xc9\x19$\n" +
-	"\"metadata.services.allowed_services\"\x8a\x02\n" +
+	"\"metadata.services.allowed_services\"\xbb\x01\n" +
+	"\bPresence\x126\n" +
+	"\x05state\x18\x01 \x01(\x0e2 .selvedge.meta.v1.Presence.StateR\x05state\x12@\n" +
+	"\x0elast_seen_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flastSeenTime\"5\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aRUNNING\x10\x01\x12\b\n" +
+	"\x04GONE\x10\x02\"\x8a\x02\n" +
 	"\fUpgradeState\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.selvedge.meta.v1.UpgradeState.PhaseR\x05phase\x12%\n" +
 	"\x0etarget_version\x18\x02 \x01(\tR\rtargetVersion\x12!\n" +
@@ -815,37 +941,43 @@ func file_functions_meta_v1_meta_proto_rawDescGZIP() []byte {
 	return file_functions_meta_v1_meta_proto_rawDescData
 }
 
-var file_functions_meta_v1_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_functions_meta_v1_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_functions_meta_v1_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_functions_meta_v1_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_functions_meta_v1_meta_proto_goTypes = []any{
-	(UpgradeState_Phase)(0),      // 0: selvedge.meta.v1.UpgradeState.Phase
-	(*Region)(nil),               // 1: selvedge.meta.v1.Region
-	(*Service)(nil),              // 2: selvedge.meta.v1.Service
-	(*ServiceVersion)(nil),       // 3: selvedge.meta.v1.ServiceVersion
-	(*ServiceImport)(nil),        // 4: selvedge.meta.v1.ServiceImport
-	(*Deployment)(nil),           // 5: selvedge.meta.v1.Deployment
-	(*UpgradeState)(nil),         // 6: selvedge.meta.v1.UpgradeState
-	(*Resource)(nil),             // 7: selvedge.meta.v1.Resource
-	(*ResourceVersion)(nil),      // 8: selvedge.meta.v1.ResourceVersion
-	(*v1.Metadata)(nil),          // 9: selvedge.resource.v1.Metadata
-	(*v1.MultiRegionPolicy)(nil), // 10: selvedge.resource.v1.MultiRegionPolicy
+	(Presence_State)(0),           // 0: selvedge.meta.v1.Presence.State
+	(UpgradeState_Phase)(0),       // 1: selvedge.meta.v1.UpgradeState.Phase
+	(*Region)(nil),                // 2: selvedge.meta.v1.Region
+	(*Service)(nil),               // 3: selvedge.meta.v1.Service
+	(*ServiceVersion)(nil),        // 4: selvedge.meta.v1.ServiceVersion
+	(*ServiceImport)(nil),         // 5: selvedge.meta.v1.ServiceImport
+	(*Deployment)(nil),            // 6: selvedge.meta.v1.Deployment
+	(*Presence)(nil),              // 7: selvedge.meta.v1.Presence
+	(*UpgradeState)(nil),          // 8: selvedge.meta.v1.UpgradeState
+	(*Resource)(nil),              // 9: selvedge.meta.v1.Resource
+	(*ResourceVersion)(nil),       // 10: selvedge.meta.v1.ResourceVersion
+	(*v1.Metadata)(nil),           // 11: selvedge.resource.v1.Metadata
+	(*v1.MultiRegionPolicy)(nil),  // 12: selvedge.resource.v1.MultiRegionPolicy
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_functions_meta_v1_meta_proto_depIdxs = []int32{
-	9,  // 0: selvedge.meta.v1.Region.metadata:type_name -> selvedge.resource.v1.Metadata
-	9,  // 1: selvedge.meta.v1.Service.metadata:type_name -> selvedge.resource.v1.Metadata
-	3,  // 2: selvedge.meta.v1.Service.versions:type_name -> selvedge.meta.v1.ServiceVersion
-	10, // 3: selvedge.meta.v1.Service.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
-	4,  // 4: selvedge.meta.v1.ServiceVersion.imports:type_name -> selvedge.meta.v1.ServiceImport
-	9,  // 5: selvedge.meta.v1.Deployment.metadata:type_name -> selvedge.resource.v1.Metadata
-	6,  // 6: selvedge.meta.v1.Deployment.upgrade_state:type_name -> selvedge.meta.v1.UpgradeState
-	0,  // 7: selvedge.meta.v1.UpgradeState.phase:type_name -> selvedge.meta.v1.UpgradeState.Phase
-	9,  // 8: selvedge.meta.v1.Resource.metadata:type_name -> selvedge.resource.v1.Metadata
-	8,  // 9: selvedge.meta.v1.Resource.versions:type_name -> selvedge.meta.v1.ResourceVersion
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 0: selvedge.meta.v1.Region.metadata:type_name -> selvedge.resource.v1.Metadata
+	11, // 1: selvedge.meta.v1.Service.metadata:type_name -> selvedge.resource.v1.Metadata
+	4,  // 2: selvedge.meta.v1.Service.versions:type_name -> selvedge.meta.v1.ServiceVersion
+	12, // 3: selvedge.meta.v1.Service.multi_region_policy:type_name -> selvedge.resource.v1.MultiRegionPolicy
+	5,  // 4: selvedge.meta.v1.ServiceVersion.imports:type_name -> selvedge.meta.v1.ServiceImport
+	11, // 5: selvedge.meta.v1.Deployment.metadata:type_name -> selvedge.resource.v1.Metadata
+	8,  // 6: selvedge.meta.v1.Deployment.upgrade_state:type_name -> selvedge.meta.v1.UpgradeState
+	7,  // 7: selvedge.meta.v1.Deployment.presence:type_name -> selvedge.meta.v1.Presence
+	0,  // 8: selvedge.meta.v1.Presence.state:type_name -> selvedge.meta.v1.Presence.State
+	13, // 9: selvedge.meta.v1.Presence.last_seen_time:type_name -> google.protobuf.Timestamp
+	1,  // 10: selvedge.meta.v1.UpgradeState.phase:type_name -> selvedge.meta.v1.UpgradeState.Phase
+	11, // 11: selvedge.meta.v1.Resource.metadata:type_name -> selvedge.resource.v1.Metadata
+	10, // 12: selvedge.meta.v1.Resource.versions:type_name -> selvedge.meta.v1.ResourceVersion
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_functions_meta_v1_meta_proto_init() }
@@ -858,8 +990,8 @@ func file_functions_meta_v1_meta_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_functions_meta_v1_meta_proto_rawDesc), len(file_functions_meta_v1_meta_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

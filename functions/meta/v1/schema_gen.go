@@ -5,6 +5,7 @@ package metav1
 import (
 	_ "embed"
 	protoregistry "google.golang.org/protobuf/reflect/protoregistry"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	fieldpath "selvedge.dev/sdk/fieldpath"
 	resource "selvedge.dev/sdk/resource"
 	v1 "selvedge.dev/sdk/resource/v1"
@@ -133,6 +134,9 @@ var (
 	DeploymentPathUpgradeStatePendingShards = fieldpath.Of[*Deployment, int64]("upgrade_state.pending_shards")
 	DeploymentPathDbDataVersion             = fieldpath.Of[*Deployment, string]("db_data_version")
 	DeploymentPathDbLocationTag             = fieldpath.Of[*Deployment, string]("db_location_tag")
+	DeploymentPathPresence                  = fieldpath.Of[*Deployment, *Presence]("presence")
+	DeploymentPathPresenceState             = fieldpath.Of[*Deployment, Presence_State]("presence.state")
+	DeploymentPathPresenceLastSeenTime      = fieldpath.Of[*Deployment, *timestamppb.Timestamp]("presence.last_seen_time")
 )
 
 // ResourceName is the name of a resource, or of several where an id is "-":
