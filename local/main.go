@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"selvedge.dev/edgeruntime/sandbox"
 	"selvedge.dev/local/command"
 )
 
@@ -28,6 +29,7 @@ const gcPercent = 50
 
 // main runs the command line; SIGINT and SIGTERM end it in good order.
 func main() {
+	sandbox.Main()
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(minProcs, runtime.GOMAXPROCS(0)))
 	}

@@ -25,6 +25,7 @@ import (
 
 	"selvedge.dev/edgeruntime"
 	"selvedge.dev/edgeruntime/host"
+	"selvedge.dev/edgeruntime/sandbox"
 	"selvedge.dev/sdk/fault"
 )
 
@@ -33,6 +34,7 @@ import (
 const gcPercent = 25
 
 func main() {
+	sandbox.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Whoever signals twice does not want to wait for the last flush.
 	context.AfterFunc(ctx, stop)
