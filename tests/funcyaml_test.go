@@ -4,24 +4,44 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	emailerv1 "selvedge.dev/functions/emailer/v1"
+	messengerv1 "selvedge.dev/functions/messenger/v1"
+	reasonv1 "selvedge.dev/functions/reason/v1"
+	schedulerv1 "selvedge.dev/functions/scheduler/v1"
 	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/function"
 	"selvedge.dev/triggers/filter"
 	"selvedge.dev/triggers/manifests"
 )
 
-// project is what a func.yaml says that a trigger says too.
+// project is what a func.yaml says that the code, or a trigger, says too.
 type project struct {
 	SpecVersion string `json:"specVersion"`
 	Name        string `json:"name"`
 	Runtime     string `json:"runtime"`
 	Invoke      string `json:"invoke"`
-	Deploy      struct {
-		Subscriptions []struct {
+	Run         struct {
+		Envs []struct {
+			Name  string `json:"name"`
+			Value string `json:"value"`
+		} `json:"envs"`
+	} `json:"run"`
+	Deploy struct {
+		Options struct {
+			Scale     struct{ Min, Max *int } `json:"scale"`
+			Resources struct {
+				Requests struct{ CPU, Memory string } `json:"requests"`
+				Limits   struct{ Memory string }      `json:"limits"`
+			} `json:"resources"`
+		} `json:"options"`
+		HealthEndpoints struct{ Readiness, Liveness string } `json:"healthEndpoints"`
+		Subscriptions   []struct {
 			Source  string            `json:"source"`
 			Filters map[string]string `json:"filters"`
 		} `json:"subscriptions"`
@@ -35,17 +55,8 @@ func TestFuncYAML_SaysWhatTheTriggersSay(t *testing.T) {
 	t.Parallel()
 	set, err := manifests.Load(manifests.Files())
 	require.NoError(t, err)
-	files, err := filepath.Glob("../functions/*/func.yaml")
-	require.NoError(t, err)
 	subscribed := map[string]int{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		var p project
-		require.NoError(t, yaml.Unmarshal(text, &p), file)
-		require.Equal(t, filepath.Base(filepath.Dir(file)), p.Name, file)
-		require.Equal(t, "go", p.Runtime, file)
-		require.Equal(t, "http", p.Invoke, file)
+	for file, p := range projects(t) {
 		for _, s := range p.Deploy.Subscriptions {
 			subscribed[p.Name]++
 			require.Contains(t, triggersOf(t, set, p.Name, s.Source), fmt.Sprint(s.Filters), file)
@@ -53,6 +64,53 @@ func TestFuncYAML_SaysWhatTheTriggersSay(t *testing.T) {
 	}
 	for _, tr := range set.Triggers {
 		require.Positive(t, subscribed[tr.Subscriber.Ref.Name], "the func.yaml of %s has no subscription for the trigger %s", tr.Subscriber.Ref.Name, tr.Name)
+	}
+}
+
+// projects are the func.yaml of every function, by their paths.
+func projects(t *testing.T) map[string]project {
+	t.Helper()
+	files, err := filepath.Glob("../functions/*/func.yaml")
+	require.NoError(t, err)
+	all := map[string]project{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var p project
+		require.NoError(t, yaml.Unmarshal(text, &p), file)
+		all[file] = p
+	}
+	return all
+}
+
+// TestFuncYAML_SaysWhatTheCodeSays holds every func.yaml against the function:
+// what it is, what it reads of its environment, where it says how it is, and
+// that it is bounded.
+func TestFuncYAML_SaysWhatTheCodeSays(t *testing.T) {
+	t.Parallel()
+	for file, p := range projects(t) {
+		require.Equal(t, filepath.Base(filepath.Dir(file)), p.Name, file)
+		require.Equal(t, "go", p.Runtime, file)
+		require.Equal(t, "http", p.Invoke, file)
+		require.Equal(t, function.ReadinessPath, p.Deploy.HealthEndpoints.Readiness, file)
+		require.Equal(t, function.LivenessPath, p.Deploy.HealthEndpoints.Liveness, file)
+		o := p.Deploy.Options
+		require.NotNil(t, o.Scale.Min, file)
+		require.NotNil(t, o.Scale.Max, file)
+		require.LessOrEqual(t, *o.Scale.Min, *o.Scale.Max, file)
+		require.Positive(t, *o.Scale.Max, "%s: 0 is no bound", file)
+		require.NotContains(t, []string{o.Resources.Requests.CPU, o.Resources.Requests.Memory, o.Resources.Limits.Memory}, "", file)
+		sources, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*.go"))
+		require.NoError(t, err)
+		var code strings.Builder
+		for _, source := range sources {
+			text, err := os.ReadFile(source)
+			require.NoError(t, err)
+			code.Write(text)
+		}
+		for _, e := range p.Run.Envs {
+			require.Contains(t, code.String(), fmt.Sprintf("%q", e.Name), "%s sets what the function does not read", file)
+		}
 	}
 }
 
@@ -66,7 +124,14 @@ func triggersOf(t *testing.T, set manifests.Set, function, broker string) []stri
 			continue
 		}
 		for _, attributes := range []map[string]string{
-			{event.Route: event.RouteProcessor}, {event.Route: event.RouteWriter}, {"type": event.TypeAlert},
+			{event.Route: event.RouteProcessor},
+			{event.Route: event.RouteWriter},
+			{"type": event.TypeAlert},
+			{"type": schedulerv1.TypeSetTimer},
+			{"type": emailerv1.TypeEmail},
+			{"type": messengerv1.TypeSMS},
+			{event.Route: reasonv1.Route},
+			{"type": reasonv1.TypeRun},
 		} {
 			e := event.New()
 			e.SetType("none")

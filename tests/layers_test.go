@@ -27,6 +27,7 @@ type arrow struct {
 var arrows = []arrow{
 	{"sdk/registry", "sdk/... functions/meta/v1"},
 	{"sdk/iam/remote", "sdk/... functions/iam/v1"},
+	{"sdk/state", "sdk/... functions/reason/v1"},
 	{"sdk/...", "sdk/..."},
 	{"triggers/...", "sdk/... triggers/..."},
 	{"tsdb/...", "sdk/... tsdb/..."},

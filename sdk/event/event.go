@@ -27,12 +27,21 @@ const (
 	// ArrivalTime is when the broker took the event, as on Knative. It is the
 	// same whenever the event is delivered.
 	ArrivalTime = "knativearrivaltime"
+	// BrokerTTL is how often an event and the replies to it may still pass the
+	// broker, as on Knative. A publisher may set it lower; a subscriber does not
+	// see it, a dead letter sink does.
+	BrokerTTL = "knativebrokerttl"
 
 	// Reserved begins the name of every attribute that only the platform sets.
 	Reserved = "selvedge"
 	// Project is the id of the project that an event belongs to. Everything
 	// that a function replies belongs to the project of what it was given.
 	Project = Reserved + "project"
+	// Broker is the name of the broker of its project that an event belongs to;
+	// one that does not have it belongs to "default".
+	Broker = Reserved + "broker"
+	// Replay is how many times an event was taken out of the dead letters again.
+	Replay = Reserved + "replay"
 	// Route is the topic that an event is on its way to: RouteProcessor when
 	// it comes in, then what the device, its blueprint or the default says.
 	Route = Reserved + "route"

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -248,6 +249,9 @@ func fromHeaders(h http.Header, data []byte, l Limits) (Event, error) {
 		}
 		if attribute == "datacontenttype" {
 			return partial, invalid(attribute, "travels as Content-Type in binary mode")
+		}
+		if values[0] == "" && !slices.Contains(seenNames[:], attribute) {
+			continue // an extension without a value, as in dead letters of Knative, is none
 		}
 		if err := b.set(attribute, percentDecode(values[0])); err != nil {
 			return partial, err

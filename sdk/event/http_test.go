@@ -143,3 +143,13 @@ func TestFromResponse_NoEventIsNil(t *testing.T) {
 	_, err := event.FromResponse(&http.Response{Body: io.NopCloser(strings.NewReader("ok")), ContentLength: 2, Header: http.Header{"Content-Type": {"text/plain"}}}, event.Limits{})
 	require.Error(t, err)
 }
+
+// The channels of Knative tell a dead letter sink the body of an answer that
+// had none by an attribute that has none.
+func TestFromRequest_ExtensionWithoutAValueIsNone(t *testing.T) {
+	t.Parallel()
+	items, _, err := event.FromRequest(request(`{}`, "Content-Type", "application/json", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t",
+		"ce-knativeerrordata", "", "ce-knativeerrorcode", "500"), event.Limits{})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"knativeerrorcode": "500"}, items[0].Event.Extensions())
+}

@@ -24,48 +24,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/journal"
-	"selvedge.dev/triggers/delivery"
-	"selvedge.dev/triggers/filter"
+	"selvedge.dev/triggers/deadletters"
 	"selvedge.dev/triggers/ledger"
 )
-
-// Trigger is a subscription.
-type Trigger struct {
-	// Name identifies the trigger and its cursor; it is also the name of the
-	// stream in the loss ledger.
-	Name string
-	// Filter decides which events are delivered.
-	Filter filter.Filter
-	// Sink takes the events.
-	Sink delivery.Sink
-	// Dest is the sink's name for the dead letter attributes.
-	Dest string
-	// Policy is how failures are retried.
-	Policy delivery.Policy
-	// Patient says that the sink is away only while a store of the platform
-	// is, and that events must wait for it: an attempt that ends with 429 or
-	// 503 does not count as one. Otherwise the Policy holds, so that a function
-	// that is gone for good cannot fill the journal for everybody.
-	Patient bool
-	// DeadLetter takes what could not be delivered, with the same policy; nil
-	// means that it is dropped and counted in the ledger.
-	DeadLetter delivery.Sink
-	// Lanes is how many deliveries may be under way at once. Events of one
-	// source share a lane. 0 means twice the number of processors, which
-	// suits a function in this process; a remote one wants more.
-	Lanes int
-}
 
 // Options configures a broker; the zero value of every field but Dir and
 // Ledger is a good one.
@@ -74,6 +42,9 @@ type Options struct {
 	Dir string
 	// Ledger is told of every event that is dropped.
 	Ledger ledger.Ledger
+	// DeadLetters keeps the events that were given up, so that they can be
+	// replayed; nil keeps none.
+	DeadLetters deadletters.Store
 	// MaxBytes bounds the journal on disk for Publish; 4 GiB by default.
 	MaxBytes int64
 	// Window is the number of events per generation of the duplicate window;
@@ -107,9 +78,23 @@ type Broker struct {
 	journal *journal.Journal
 	dedupe  *dedupe
 	recent  *recent
-	runners []*runner
 	stopped atomic.Bool
 	used    gauge
+
+	// changing is held, by its one place, while the set of triggers changes.
+	changing chan struct{}
+	// runners are the triggers in the order that they were set in, the catch-all
+	// last; the slice is never changed, only replaced.
+	runners atomic.Pointer[[]*runner]
+	// routes are what the catch-all knows of the others.
+	routes atomic.Pointer[routes]
+	// ending are the runners of triggers that were removed and still have
+	// deliveries in hand, by ID. Guarded by changing.
+	ending map[string]*runner
+	// tracing bounds the traces that are computed at once.
+	tracing chan struct{}
+	// crew is who delivers; nil outside of Run. Guarded by changing.
+	crew *crew
 }
 
 // Open opens or creates the broker's files and prepares the triggers; nothing
@@ -125,57 +110,24 @@ func Open(ctx context.Context, o Options, triggers []Trigger) (_ *Broker, err er
 			err = errors.Join(err, j.Close())
 		}
 	}()
-	b := &Broker{opts: o, log: o.Logger, journal: j, recent: newRecent()}
+	b := &Broker{opts: o, log: o.Logger, journal: j, recent: newRecent(), changing: make(chan struct{}, 1), tracing: make(chan struct{}, traces), ending: map[string]*runner{}}
 	if b.dedupe, err = openDedupe(ctx, filepath.Join(o.Dir, "seen"), j, o.Window); err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
 	}
-	seen := map[string]bool{}
-	for _, t := range append(slices.Clone(triggers), unrouted(triggers)) {
-		if seen[t.Name] {
-			return nil, &fault.Error{Op: "broker.Open", Name: t.Name, Kind: fault.Invalid, Err: errors.New("two triggers of this name")}
+	catchAll, err := newRunner(b, unrouted())
+	if err != nil {
+		return nil, fmt.Errorf("open broker: %w", err)
+	}
+	b.install([]*runner{catchAll})
+	for _, t := range triggers {
+		if b.find(t.ID()) != nil {
+			return nil, &fault.Error{Op: "broker.Open", Name: t.ID(), Kind: fault.Invalid, Err: errors.New("two triggers of this name")}
 		}
-		seen[t.Name] = true
-		r, err := newRunner(b, t)
-		if err != nil {
-			return nil, fmt.Errorf("open broker: trigger %s: %w", t.Name, err)
+		if err := b.SetTrigger(ctx, t); err != nil {
+			return nil, fmt.Errorf("open broker: trigger %s: %w", t.ID(), err)
 		}
-		b.runners = append(b.runners, r)
 	}
 	return b, nil
-}
-
-// Unrouted is the stream in the loss ledger of the events that no trigger
-// matched.
-const Unrouted = "broker"
-
-// unrouted is a trigger for what passes no other: it drops it, with a line in
-// the ledger. On Knative such an event vanishes; here a route that nobody
-// serves shows.
-func unrouted(triggers []Trigger) Trigger {
-	return Trigger{Name: Unrouted, Filter: none(triggers), Sink: nowhere{}, Lanes: 1}
-}
-
-// none passes what no trigger of it passes.
-type none []Trigger
-
-// Filter implements filter.Filter.
-func (n none) Filter(e *event.Event) filter.Verdict {
-	for _, t := range n {
-		if t.Filter.Filter(e) != filter.Fail {
-			return filter.Fail
-		}
-	}
-	return filter.Pass
-}
-
-// nowhere is a sink that takes nothing.
-type nowhere struct{}
-
-// Deliver implements delivery.Sink.
-func (nowhere) Deliver(context.Context, event.Event) delivery.Result {
-	return delivery.Result{Status: http.StatusBadRequest, Err: &fault.Error{
-		Op: "broker", Kind: fault.Invalid, Reason: "NO_TRIGGER", Err: errors.New("no trigger matches the event"),
-	}}
 }
 
 // withDefaults fills in the defaults.
@@ -195,37 +147,62 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// lanes is how many lanes t gets.
-func (t Trigger) lanes() int {
-	if t.Lanes > 0 {
-		return t.Lanes
-	}
-	return 2 * runtime.GOMAXPROCS(0)
+// crew is the goroutines of a Run.
+type crew struct {
+	ctx context.Context // the run's own loop, ended by a runner that cannot go on
+	end context.CancelCauseFunc
+	wg  sync.WaitGroup
 }
 
 // Run delivers until ctx ends, then lets the attempts under way end, commits
 // every cursor and returns. An error means that a trigger could not go on: its
 // journal or its ledger failed.
 func (b *Broker) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(b.runners))
-	var wg sync.WaitGroup
-	for i, r := range b.runners {
-		wg.Go(func() {
-			if errs[i] = r.run(ctx); errs[i] != nil {
-				errs[i] = fmt.Errorf("trigger %s: %w", r.Name, errs[i])
-				cancel()
-			}
-		})
+	c := &crew{}
+	c.ctx, c.end = context.WithCancelCause(ctx)
+	defer c.end(nil)
+	b.changing <- struct{}{}
+	b.crew = c
+	for _, r := range *b.runners.Load() {
+		b.start(r)
 	}
-	var keeper sync.WaitGroup
-	keeper.Go(func() { b.makeRoom(ctx) })
-	wg.Wait()
-	cancel()
-	keeper.Wait()
-	return errors.Join(errs...)
+	<-b.changing
+	c.wg.Go(func() { b.makeRoom(c.ctx) })
+	<-c.ctx.Done()
+	b.changing <- struct{}{}
+	b.crew = nil
+	<-b.changing
+	c.wg.Wait()
+	if broken := new(brokenError); errors.As(context.Cause(c.ctx), &broken) {
+		return broken
+	}
+	return nil
 }
+
+// start has the crew of a run, if there is one, deliver to r. The caller holds
+// changing.
+func (b *Broker) start(r *runner) {
+	c := b.crew
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	r.cancel, r.ended = cancel, make(chan struct{})
+	ended := r.ended
+	c.wg.Go(func() {
+		defer close(ended)
+		defer cancel(nil)
+		if err := r.run(ctx); err != nil {
+			c.end(&brokenError{fmt.Errorf("trigger %s: %w", r.id, err)})
+		}
+	})
+}
+
+// brokenError is why a trigger could not go on.
+type brokenError struct{ error }
+
+// Unwrap returns the cause.
+func (e *brokenError) Unwrap() error { return e.error }
 
 // roomEvery is how often makeRoom looks.
 const roomEvery = time.Second
@@ -256,47 +233,3 @@ func (b *Broker) Close() error {
 	b.stopped.Store(true)
 	return errors.Join(b.dedupe.checkpoint(), b.journal.Close())
 }
-
-// Journal is the figures of the broker's journal.
-func (b *Broker) Journal() journal.Stats { return b.journal.Stats() }
-
-// Stats are the figures of one trigger since the broker was opened.
-type Stats struct {
-	Trigger string `json:"trigger"`
-	// Matched and Filtered are the events that passed the filter and that did
-	// not.
-	Matched  int64 `json:"matched"`
-	Filtered int64 `json:"filtered"`
-	// Delivered, Retried, Failed and DeadLettered count attempts by outcome;
-	// a Failed event is in the ledger.
-	Delivered    int64 `json:"delivered"`
-	Retried      int64 `json:"retried"`
-	Failed       int64 `json:"failed"`
-	DeadLettered int64 `json:"deadLettered"`
-	// Pending is how many journal records the trigger has yet to finish.
-	Pending int64 `json:"pending"`
-}
-
-// Stats returns the figures of every trigger. When all have nothing pending,
-// then everything was delivered that was published before the call, and so
-// were all replies: the end of the journal is read last.
-func (b *Broker) Stats() []Stats {
-	out := make([]Stats, len(b.runners))
-	low := make([]journal.Offset, len(b.runners))
-	for i, r := range b.runners {
-		low[i] = r.track.low()
-		out[i] = Stats{
-			Trigger: r.Name, Matched: r.matched.Load(), Filtered: r.filtered.Load(),
-			Delivered: r.delivered.Load(), Retried: r.retried.Load(), Failed: r.failed.Load(),
-			DeadLettered: r.deadLettered.Load(),
-		}
-	}
-	end := b.journal.End()
-	for i := range out {
-		out[i].Pending = int64(end) - int64(low[i])
-	}
-	return out
-}
-
-// project is the project that e belongs to.
-func project(e *event.Event) string { return event.Extension(e, event.Project) }

@@ -352,7 +352,7 @@ func TestReply_LoopEnds(t *testing.T) {
 	})
 	r := newRig(t, broker.Options{}, trigger("a", "t", s))
 	r.publish(reading("1", "t"))
-	s.ids(t, 256)
+	s.ids(t, 255)
 	r.losses(map[string]int64{"a TTL_EXPIRED": 1})
 }
 

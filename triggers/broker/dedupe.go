@@ -20,14 +20,17 @@ import (
 // under 10^-27 an event, and nobody can look for such a pair.
 type key [16]byte
 
-// keyOf is the key of e; stage is the trigger that replied it, "" for an event
-// from outside. The processor's reply has the source and id of what it
-// answers, and must not count as its duplicate.
-func keyOf(e *event.Event, stage string) key {
+// keyOf is the key of e, which is at home there; stage is the trigger that
+// replied it, "" for an event from outside. The processor's reply has the source
+// and id of what it answers, and must not count as its duplicate.
+func keyOf(e *event.Event, at home, stage string) key {
 	var buf [512]byte
-	b := append(buf[:0], project(e)...)
+	b := append(buf[:0], at.project...)
 	for _, part := range []string{stage, e.Source(), e.ID()} {
 		b = append(append(b, 0), part...)
+	}
+	if at.broker != DefaultBroker {
+		b = append(append(b, 0), at.broker...)
 	}
 	sum := sha256.Sum256(b)
 	return key(sum[:len(key{})])

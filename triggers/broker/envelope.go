@@ -9,18 +9,27 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 
 	"selvedge.dev/sdk/event"
+	"selvedge.dev/sdk/journal"
 )
 
 // A journal record is an envelope around the record form of an event:
 //
-//	version 1 byte | origin 1 byte | key 16 bytes | hops 1 byte | arrival varint ms | event
-const envelopeVersion = 1
+//	version 1 byte | origin 1 byte | key 16 bytes | hops 1 byte | arrival varint ms |
+//	cause uvarint offset+1, 0 for none | by string | target string | event
+//
+// A string is its length as a uvarint, and its bytes. Version 1, which is read
+// and not written any more, has neither cause nor by nor target.
+const (
+	envelopeVersion = 2
+	envelopeFirst   = 1
+)
 
 // The origins of an event, each with a duplicate window of its own: replies of
 // functions must not push what devices sent out of the window.
 const (
 	fromOutside origin = iota
 	fromReply
+	fromReplay
 	origins
 )
 
@@ -37,7 +46,14 @@ type envelope struct {
 	key     key
 	hops    byte
 	arrival time.Time
-	event   *event.Event
+	// answers is one more than the offset of the event that this one is a reply
+	// to, 0 for none, and by the trigger that replied.
+	answers journal.Offset
+	by      string
+	// target is the one trigger that a replayed event is for.
+	target string
+	home   home
+	event  *event.Event
 	// record is the journal record, if it was made already.
 	record []byte
 }
@@ -51,35 +67,69 @@ func (v *envelope) append(dst []byte) ([]byte, error) {
 	dst = append(dst, v.key[:]...)
 	dst = append(dst, v.hops)
 	dst = binary.AppendVarint(dst, v.arrival.UnixMilli())
+	dst = binary.AppendUvarint(dst, uint64(v.answers))
+	for _, text := range [...]string{v.by, v.target} {
+		dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...)
+	}
 	return event.AppendRecord(dst, v.event)
 }
 
 // headerLen is the length of an envelope up to the arrival time.
 const headerLen = 3 + len(key{})
 
+// errCutShort is the error of a record that ends too early.
+var errCutShort = errors.New("journal record: cut short")
+
 // parseKey reads only what the duplicate window needs from a record.
 func parseKey(record []byte) (origin, key, error) {
-	if len(record) < headerLen || record[0] != envelopeVersion || record[1] >= byte(origins) {
+	if len(record) < headerLen || record[0] < envelopeFirst || record[0] > envelopeVersion || record[1] >= byte(origins) {
 		return 0, key{}, errors.New("journal record: not an envelope")
 	}
 	return origin(record[1]), key(record[2 : 2+len(key{})]), nil
 }
 
-// parseEnvelope is the inverse of append.
-func parseEnvelope(record []byte) (*envelope, error) {
+// parseHead reads a record but for its event, and returns the event's part.
+func parseHead(record []byte) (*envelope, []byte, error) {
 	o, k, err := parseKey(record)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ms, n := binary.Varint(record[headerLen:])
 	if n <= 0 {
-		return nil, errors.New("journal record: cut short")
+		return nil, nil, errCutShort
 	}
-	e, err := event.FromRecord(record[headerLen+n:])
+	rest := record[headerLen+n:]
+	v := &envelope{origin: o, key: k, hops: record[headerLen-1], arrival: time.UnixMilli(ms).UTC()}
+	if record[0] == envelopeFirst {
+		return v, rest, nil
+	}
+	answers, n := binary.Uvarint(rest)
+	if n <= 0 {
+		return nil, nil, errCutShort
+	}
+	v.answers, rest = journal.Offset(answers), rest[n:]
+	for _, text := range [...]*string{&v.by, &v.target} {
+		size, n := binary.Uvarint(rest)
+		if n <= 0 || size > uint64(len(rest)-n) {
+			return nil, nil, errCutShort
+		}
+		*text, rest = string(rest[n:n+int(size)]), rest[n+int(size):]
+	}
+	return v, rest, nil
+}
+
+// parseEnvelope is the inverse of append.
+func parseEnvelope(record []byte) (*envelope, error) {
+	v, rest, err := parseHead(record)
+	if err != nil {
+		return nil, err
+	}
+	e, err := event.FromRecord(rest)
 	if err != nil {
 		return nil, fmt.Errorf("journal record: %w", err)
 	}
-	return &envelope{origin: o, key: k, hops: record[headerLen-1], arrival: time.UnixMilli(ms).UTC(), event: &e}, nil
+	v.event, v.home = &e, homeOf(&e)
+	return v, nil
 }
 
 // copy is the subscriber's own copy of the event, with the arrival time.

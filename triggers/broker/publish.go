@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/types"
+
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/journal"
@@ -40,9 +42,32 @@ func (b *Broker) Publish(ctx context.Context, events []event.Event) ([]Verdict, 
 	now := time.Now()
 	envelopes := make([]envelope, len(events))
 	for i := range events {
-		envelopes[i] = envelope{origin: fromOutside, key: keyOf(&events[i], ""), hops: maxHops, arrival: now, event: &events[i]}
+		e := &events[i]
+		hops, _ := Hops(e)
+		for _, name := range [...]string{event.BrokerTTL, event.ArrivalTime} {
+			if _, set := event.Value(e, name); set {
+				e.SetExtension(name, nil)
+			}
+		}
+		at := homeOf(e)
+		envelopes[i] = envelope{origin: fromOutside, key: keyOf(e, at, ""), hops: hops, arrival: now, home: at, event: e}
 	}
 	return b.append(ctx, fromOutside, envelopes)
+}
+
+// Hops is how often e, which comes from outside, and the replies to it may pass
+// the broker: 255, or what its own attribute says less one, as on Knative. False
+// means that it may not even once; it counts as once then.
+func Hops(e *event.Event) (byte, bool) {
+	v, set := event.Value(e, event.BrokerTTL)
+	if !set {
+		return maxHops, true
+	}
+	n, err := types.ToInteger(v)
+	if err != nil {
+		return maxHops, true
+	}
+	return byte(min(max(n-1, 1), maxHops)), n > 1
 }
 
 // append makes the envelopes of one origin durable that are not there yet.

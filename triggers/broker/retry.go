@@ -5,6 +5,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"selvedge.dev/sdk/journal"
 )
 
 // retryQueue holds the tasks that wait for their next attempt. Its length is
@@ -43,6 +45,18 @@ func (q *retryQueue) pop(now time.Time) (t task, ok bool, wait time.Duration) {
 	}
 	first, isTask := heap.Pop(&q.tasks).(dueTask)
 	return first.task, isTask, 0
+}
+
+// due is when the event at offset is attempted again, if it waits here.
+func (q *retryQueue) due(offset journal.Offset) (time.Time, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, t := range q.tasks {
+		if t.task.offset == offset {
+			return t.due.UTC(), true
+		}
+	}
+	return time.Time{}, false
 }
 
 // redeliver sends tasks that are due back to their lanes, until ctx ends.

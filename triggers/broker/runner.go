@@ -2,16 +2,18 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"selvedge.dev/sdk/function"
 	"selvedge.dev/sdk/journal"
-	"selvedge.dev/triggers/filter"
+	"selvedge.dev/triggers/deadletters"
 	"selvedge.dev/triggers/ledger"
 )
 
@@ -25,9 +27,29 @@ const (
 	grace = 10 * time.Second
 )
 
+// cursorPrefix begins the names of the cursors of triggers, before the ID.
+const cursorPrefix = "trigger-"
+
+// spec is what a trigger is until it is replaced. It is never changed.
+type spec struct{ Trigger }
+
 // runner delivers the journal to one trigger.
 type runner struct {
-	Trigger
+	id   string
+	spec atomic.Pointer[spec]
+	// since is the offset that a trigger which was new began at, fresh that it
+	// was.
+	since atomic.Uint64
+	fresh bool
+	// catchAll marks the runner of what no other takes.
+	catchAll bool
+
+	// cancel and ended are those of the crew that runs it, nil before the first;
+	// removed is there once the trigger is removed. Guarded by Broker.changing.
+	cancel  context.CancelCauseFunc
+	ended   chan struct{}
+	removed *former
+
 	b      *Broker
 	log    *slog.Logger
 	cursor *journal.Cursor
@@ -40,6 +62,10 @@ type runner struct {
 	committing sync.Mutex
 	mu         sync.Mutex
 	losses     []ledger.Loss
+	letters    []deadletters.Letter
+	held       int // bytes of letters
+
+	history history
 
 	matched, filtered, delivered, retried, failed, deadLettered atomic.Int64
 }
@@ -48,8 +74,12 @@ type runner struct {
 type task struct {
 	offset   journal.Offset
 	envelope *envelope
+	// by is what the trigger was when it took the event.
+	by *spec
 	// attempt counts from 0, anew for the dead letter sink.
 	attempt int
+	// first is when the first attempt began, in Unix milliseconds.
+	first int64
 	// dead is set when the event goes to the dead letter sink.
 	dead *deadLetter
 }
@@ -57,19 +87,28 @@ type task struct {
 // newRunner prepares t. A trigger that is new begins with what is published
 // from now on.
 func newRunner(b *Broker, t Trigger) (*runner, error) {
-	cursor, err := b.journal.Cursor("trigger-"+t.Name, journal.Newest)
+	name := cursorPrefix + t.ID()
+	known := slices.ContainsFunc(b.journal.Stats().Cursors, func(c journal.CursorStats) bool { return c.Name == name })
+	cursor, err := b.journal.Cursor(name, journal.Newest)
 	if err != nil {
 		return nil, err
 	}
 	r := &runner{
-		Trigger: t, b: b, log: b.log.With(slog.String("trigger", t.Name)), cursor: cursor,
+		id: t.ID(), fresh: !known, catchAll: t.ID() == Unrouted, b: b, log: b.log.With(slog.String("trigger", t.ID())), cursor: cursor,
 		track: newTracker(cursor.Position()), retry: newRetryQueue(), seed: maphash.MakeSeed(),
 		lanes: make([]chan []task, t.lanes()),
 	}
+	r.spec.Store(&spec{t})
 	for i := range r.lanes {
 		r.lanes[i] = make(chan []task, 1)
 	}
 	return r, nil
+}
+
+// begin has a trigger that is new, and does not run yet, begin at the offset.
+func (r *runner) begin(at journal.Offset) {
+	r.since.Store(uint64(at))
+	r.track.pass(r.track.low(), at)
 }
 
 // run delivers until ctx ends.
@@ -77,7 +116,13 @@ func (r *runner) run(ctx context.Context) error {
 	// Attempts under way outlive ctx by grace.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()
+	defer context.AfterFunc(ctx, func() {
+		bound := grace
+		if errors.Is(context.Cause(ctx), errRemoved) {
+			bound = removal
+		}
+		time.AfterFunc(bound, stop)
+	})()
 
 	var workers sync.WaitGroup
 	for _, lane := range r.lanes {
@@ -95,7 +140,13 @@ func (r *runner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.commit(work, true); err != nil {
+	last, stopLast := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer stopLast()
+	removed := errors.Is(context.Cause(ctx), errRemoved)
+	switch err := r.commit(last, !removed); {
+	case err != nil && removed:
+		r.log.Error("losses of a removed trigger cannot be saved", slog.Any("error", err))
+	case err != nil:
 		return fmt.Errorf("last commit: %w", err)
 	}
 	return nil
@@ -134,6 +185,9 @@ func (r *runner) step(ctx context.Context, from journal.Offset, batch *journal.B
 		v := r.b.recent.at(from)
 		if v == nil {
 			break
+		}
+		if step == nil {
+			step = make([]task, 0, min(end-from, stepRecords))
 		}
 		step = append(step, task{offset: from, envelope: v})
 	}
@@ -176,7 +230,8 @@ func (r *runner) dispatch(ctx context.Context, step []task) error {
 		if err := r.track.admit(ctx, t.offset); err != nil {
 			return err
 		}
-		if r.Filter.Filter(t.envelope.event) == filter.Fail {
+		t.by = r.spec.Load()
+		if !r.takes(&t) {
 			done = append(done, t.offset)
 			continue
 		}
@@ -199,28 +254,40 @@ func (r *runner) dispatch(ctx context.Context, step []task) error {
 	return nil
 }
 
+// takes reports whether the trigger, as the task has it, takes the event.
+func (r *runner) takes(t *task) bool {
+	if r.catchAll {
+		return !r.b.routes.Load().taken(t.offset, t.envelope)
+	}
+	return t.by.wants(t.envelope)
+}
+
 // lane is the lane of a task: the same for all events of one source.
 func (r *runner) lane(t task) int {
 	return int(maphash.String(r.seed, t.envelope.event.Source()) % uint64(len(r.lanes)))
 }
 
-// commitLoop commits now and then until ctx ends. A failure is reported once
+// commitLoop commits now and then until ctx ends. A cursor that passed nothing
+// but what the filter does not want is committed as seldom as that of a sink
+// that becomes durable late: what a crash repeats of it is the filter, and many
+// triggers of which few are at work cost few syncs. A failure is reported once
 // and tried again: nothing is lost by it but the time after a crash.
 func (r *runner) commitLoop(ctx context.Context) {
 	tick := time.NewTicker(commitEvery)
 	defer tick.Stop()
-	_, late := r.Sink.(function.Syncer)
-	last, failing := time.Now(), false
+	_, late := r.spec.Load().Sink.(function.Syncer)
+	last, before, failing := time.Now(), int64(0), false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		due := !late || time.Since(last) >= r.b.opts.SyncEvery
+		worked := r.delivered.Load() + r.failed.Load() + r.deadLettered.Load()
+		due := !late && worked != before || time.Since(last) >= r.b.opts.SyncEvery
 		err := r.commit(ctx, due)
 		if due {
-			last = time.Now()
+			last, before = time.Now(), worked
 		}
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
@@ -233,19 +300,22 @@ func (r *runner) commitLoop(ctx context.Context) {
 	}
 }
 
-// commit records the losses and, with cursor, moves the cursor past what is
+// commit records the dead letters and the losses and, with cursor, moves the cursor past what is
 // finished. The order matters: effects, losses, cursor.
 func (r *runner) commit(ctx context.Context, cursor bool) error {
 	r.committing.Lock()
 	defer r.committing.Unlock()
 	low := r.track.low()
+	if err := r.keepLetters(ctx); err != nil {
+		return err
+	}
 	if err := r.recordLosses(ctx); err != nil {
 		return err
 	}
 	if !cursor || low == r.cursor.Position() {
 		return nil
 	}
-	if s, ok := r.Sink.(function.Syncer); ok {
+	if s, ok := r.spec.Load().Sink.(function.Syncer); ok {
 		if err := s.Sync(ctx); err != nil {
 			return fmt.Errorf("sync: %w", err)
 		}
@@ -268,7 +338,7 @@ func (r *runner) recordLosses(ctx context.Context) error {
 	}
 	err := r.b.opts.Ledger.Record(ctx, losses)
 	if err == nil {
-		err = r.b.opts.Ledger.Passed(ctx, r.Name, uint64(r.cursor.Position()))
+		err = r.b.opts.Ledger.Passed(ctx, r.id, uint64(r.cursor.Position()))
 	}
 	if err != nil {
 		r.mu.Lock()

@@ -24,7 +24,7 @@ func (b *Broker) Settle(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	for _, r := range b.runners {
+	for _, r := range *b.runners.Load() {
 		errs = append(errs, r.commit(context.WithoutCancel(ctx), true))
 	}
 	return errors.Join(append(errs, late)...)
@@ -34,8 +34,8 @@ func (b *Broker) Settle(ctx context.Context) error {
 func (b *Broker) await(ctx context.Context, end journal.Offset) error {
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
-	for _, r := range b.runners {
-		for r.track.low() < end {
+	for _, r := range *b.runners.Load() {
+		for r.track.low() < end && b.find(r.id) == r {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():

@@ -36,6 +36,13 @@ func (t *tracker) low() journal.Offset {
 	return t.base
 }
 
+// finished reports whether the record at offset is.
+func (t *tracker) finished(offset journal.Offset) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return offset < t.base || offset < t.base+span && t.done[offset%span]
+}
+
 // finish marks offsets as finished.
 func (t *tracker) finish(offsets ...journal.Offset) {
 	t.mu.Lock()

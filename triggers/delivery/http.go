@@ -21,6 +21,9 @@ type HTTP struct {
 	Client *http.Client
 	// Limits bounds the reply.
 	Limits event.Limits
+	// Namespace is what the subscriber is told to be the namespace of its
+	// trigger, as on Knative; "" tells none.
+	Namespace string
 }
 
 var _ Sink = HTTP{}
@@ -40,6 +43,9 @@ func (s HTTP) Deliver(ctx context.Context, e event.Event) Result {
 		return failed(http.StatusBadRequest, fmt.Errorf("deliver: %w", err), nil)
 	}
 	req.Header.Set("Prefer", "reply")
+	if s.Namespace != "" {
+		req.Header.Set("Kn-Namespace", s.Namespace)
+	}
 	client := s.Client
 	if client == nil {
 		client = http.DefaultClient

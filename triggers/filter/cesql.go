@@ -18,7 +18,11 @@ import (
 const maxExpression = 16 << 10
 
 // cesql passes an event for which a CloudEvents SQL expression is true.
-type cesql struct{ expr sql.Expression }
+type cesql struct {
+	expr sql.Expression
+	// text is the expression as it was written.
+	text string
+}
 
 // newCESQL is the constructor of the cesql dialect.
 func newCESQL(path, text string) (Filter, error) {
@@ -32,7 +36,7 @@ func newCESQL(path, text string) (Filter, error) {
 	if err != nil {
 		return nil, refuse(path, "%w", err)
 	}
-	return cesql{expr}, nil
+	return cesql{expr, text}, nil
 }
 
 // Filter fails an event when the expression is false, cannot be evaluated (an

@@ -97,6 +97,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		require.Contains(t, []filter.Verdict{filter.Pass, filter.Fail}, parsed.Filter(e))
+		require.Equal(t, parsed.Filter(e) == filter.Pass, filter.Explain(parsed, e).Passed)
 	})
 }
 
@@ -116,5 +117,6 @@ func FuzzCESQL(f *testing.F) {
 			return
 		}
 		require.NotEqual(t, filter.NoFilter, parsed.Filter(e))
+		require.Equal(t, parsed.Filter(e) == filter.Pass, filter.Explain(parsed, e).Passed)
 	})
 }

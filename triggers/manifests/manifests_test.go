@@ -37,21 +37,37 @@ func TestFiles_MatchTheSDK(t *testing.T) {
 
 	alert := event.New()
 	alert.SetType(event.TypeAlert)
+	typed := func(t string) *event.Event {
+		e := event.New()
+		e.SetType(t)
+		return &e
+	}
 	events := map[string]*event.Event{
-		"processor": routed(event.RouteProcessor), "writer": routed(event.RouteWriter), "alert": &alert, "other": routed("elsewhere"),
+		"processor": routed(event.RouteProcessor), "writer": routed(event.RouteWriter), "alert": &alert, "timer": typed("dev.selvedge.timer.set.v1"), "email": typed("dev.selvedge.email.v1"), "sms": typed("dev.selvedge.sms.v1"),
+		"run": typed("dev.selvedge.reason.run.v1"), "script": routed("reason.x"), "other": routed("elsewhere"),
 	}
 	want := map[string]struct{ service, event string }{
 		"processor": {"processor", "processor"},
 		"writer":    {"writer", "writer"},
 		"threshold": {"threshold", "writer"},
 		"alerts":    {"logging", "alert"},
+		"timers":    {"scheduler", "timer"},
+		// Mail and telephones are not ours, and may be away for longer.
+		"emailer":    {"emailer", "email"},
+		"messenger":  {"messenger", "sms"},
+		"reason":     {"reason", "script"},
+		"reason-run": {"reason", "run"},
 	}
 	require.Len(t, set.Triggers, len(want))
 	for _, trigger := range set.Triggers {
 		expected, known := want[trigger.Name]
 		require.True(t, known, trigger.Name)
 		require.Equal(t, "default", trigger.Broker)
-		require.Nil(t, trigger.Delivery, "the broker's delivery is meant to hold")
+		if expected.event == "email" || expected.event == "sms" {
+			require.Equal(t, &manifests.Delivery{Retry: 12, BackoffPolicy: manifests.Exponential, BackoffDelay: time.Second}, trigger.Delivery)
+		} else {
+			require.Nil(t, trigger.Delivery, "the broker's delivery is meant to hold")
+		}
 		require.Equal(t, manifests.Destination{Ref: &manifests.Ref{
 			APIVersion: "serving.knative.dev/v1", Kind: "Service", Name: expected.service, Namespace: "default",
 		}}, trigger.Subscriber)
