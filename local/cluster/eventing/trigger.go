@@ -91,7 +91,7 @@ func (e *Eventing) brokerOf(ctx context.Context, namespace, name string) (manife
 // same project, or a URL.
 func (e *Eventing) resolve(namespace string, d manifests.Destination) (delivery.Sink, string, error) {
 	if d.Ref == nil {
-		return delivery.HTTP{URL: d.URI, Client: e.Client}, d.URI, nil
+		return delivery.HTTP{URL: d.URI, Client: e.Client, Namespace: namespace}, d.URI, nil
 	}
 	if d.Ref.Namespace != namespace {
 		return nil, "", fmt.Errorf("%s %s is in another namespace, %q", d.Ref.Kind, d.Ref.Name, d.Ref.Namespace)

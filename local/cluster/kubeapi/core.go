@@ -11,8 +11,15 @@ import (
 	"selvedge.dev/sdk/fault"
 )
 
-// namespaceKey is the kind that is not stored: namespaces are projects.
-var namespaceKey = object.Key{Name: "Namespace"}
+// The kinds that are not stored, or not all of them: namespaces are projects,
+// and each has a service account that nobody made.
+var (
+	namespaceKey      = object.Key{Name: "Namespace"}
+	serviceAccountKey = object.Key{Name: "ServiceAccount"}
+)
+
+// defaultAccount is the name of that service account.
+const defaultAccount = "default"
 
 // CoreKinds are the kinds of Kubernetes itself that functions need.
 func CoreKinds() []*object.Kind {
@@ -39,6 +46,8 @@ func CoreKinds() []*object.Kind {
 			Version: "v1", Name: "ServiceAccount", Plural: "serviceaccounts", Singular: "serviceaccount", Short: []string{"sa"},
 			Spec: []string{"imagePullSecrets", "automountServiceAccountToken"},
 		},
+		// func and kubectl list Kubernetes' own services beside Knative's: there are none.
+		{Version: "v1", Name: "Service", Plural: "services", Singular: "service", Short: []string{"svc"}, ReadOnly: true},
 		{
 			Version: "v1", Name: "Event", Plural: "events", Singular: "event", Short: []string{"ev"}, ReadOnly: true,
 			Columns: []object.Column{

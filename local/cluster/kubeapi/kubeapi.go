@@ -10,8 +10,8 @@
 //
 // A namespace is a project of the platform, and the permission for a request
 // is GROUP.PLURAL.VERB in it, GROUP being the first word of the API group, or
-// "cluster" for Kubernetes' own: "serving.services.create",
-// "cluster.secrets.get". What is in all namespaces is asked for on the platform.
+// "cluster" for Kubernetes' own: "serving.services.create"; to read secrets it
+// is "cluster.secrets.access". What is in all namespaces is asked for on the platform.
 package kubeapi
 
 import (

@@ -233,12 +233,12 @@ func TestServer_AsksForEachPermission(t *testing.T) {
 	f("PATCH", widgets+"/a/status", "p:test.widgets.update")
 	f("DELETE", widgets+"/a", "p:test.widgets.delete")
 	f("DELETE", widgets, "p:test.widgets.delete")
-	f("GET", "/api/v1/namespaces/p/secrets/s", "p:cluster.secrets.get")
-	f("GET", "/api/v1/namespaces/p/pods/x/log", "p:cluster.pods.logs")
+	f("GET", "/api/v1/namespaces/p/secrets/s", "p:cluster.secrets.access")
+	f("GET", "/api/v1/namespaces/p/pods/x/log", "p:cluster.podLogs.get")
 	w.asked = nil
 	w.do("GET", "/api/v1/namespaces", "", "")
 	require.Empty(t, w.asked, "those that the caller sees")
-	require.Subset(t, kubeapi.Permissions(w.store.Kinds()), []string{"test.widgets.update", "cluster.pods.logs", "cluster.secrets.create"})
+	require.Subset(t, kubeapi.Permissions(w.store.Kinds()), []string{"test.widgets.update", "cluster.podLogs.get", "cluster.secrets.create"})
 	require.NotContains(t, kubeapi.Permissions(w.store.Kinds()), "cluster.pods.create")
 }
 
@@ -365,7 +365,7 @@ func TestServer_AnswersQuestionsAboutOneself(t *testing.T) {
 	f(`{"group":"test.knative.dev","resource":"widgets","verb":"patch","namespace":"p"}`, false)
 	f(`{"resource":"pods","subresource":"log","verb":"get","namespace":"p"}`, true)
 	f(`{"resource":"none","verb":"get","namespace":"p"}`, false)
-	require.Contains(t, w.asked, "p:cluster.pods.logs")
+	require.Contains(t, w.asked, "p:cluster.podLogs.get")
 	_, o := w.do("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", asJSON, `{}`)
 	require.Equal(t, "ada", o.Text("status", "userInfo", "username"))
 	code, _ := w.do("GET", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "", "")

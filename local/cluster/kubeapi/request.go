@@ -123,7 +123,7 @@ func (q *request) permission() string {
 	verb := q.verb
 	switch {
 	case q.sub == "log":
-		verb = "logs"
+		return readLogs
 	case verb == "patch":
 		verb = "update"
 	case verb == "deletecollection":
@@ -132,14 +132,21 @@ func (q *request) permission() string {
 	return permission(q.kind, verb)
 }
 
-// permission is that for a verb on objects of a kind.
+// permission is that for a verb on objects of a kind. What is sealed is not
+// read by who may read everything.
 func permission(k *object.Kind, verb string) string {
+	if k.Sealed && (verb == "get" || verb == "list" || verb == "watch") {
+		verb = "access"
+	}
 	word, _, _ := strings.Cut(k.Group, ".")
 	if !strings.HasSuffix(k.Group, ".knative.dev") {
 		word = "cluster"
 	}
 	return word + "." + k.Plural + "." + verb
 }
+
+// readLogs is the permission to read what a function printed.
+const readLogs = "cluster.podLogs.get"
 
 // Permissions are all that there are for kinds.
 func Permissions(kinds []*object.Kind) []string {
@@ -156,9 +163,9 @@ func Permissions(kinds []*object.Kind) []string {
 			out = append(out, permission(k, v))
 		}
 		if k.Group == "" && k.Plural == "pods" {
-			out = append(out, permission(k, "logs"))
+			out = append(out, readLogs)
 		}
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }

@@ -118,7 +118,11 @@ func (s *Server) find(r *http.Request, q *request) (object.Object, error) {
 	if q.kind.Key() == namespaceKey {
 		return s.namespace(r, q.name)
 	}
-	return s.Store.Get(q.kind.Key(), q.namespace, q.name)
+	o, err := s.Store.Get(q.kind.Key(), q.namespace, q.name)
+	if fault.KindOf(err) == fault.NotFound && q.kind.Key() == serviceAccountKey && q.name == defaultAccount {
+		return q.kind.New(q.namespace, defaultAccount), nil
+	}
+	return o, err
 }
 
 // list answers the objects of a kind.

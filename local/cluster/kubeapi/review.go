@@ -42,8 +42,6 @@ func (s *Server) mayI(r *http.Request, o object.Object) error {
 	verb := at("verb")
 	k := &object.Kind{Group: at("group"), Plural: at("resource")}
 	switch {
-	case at("subresource") == "log":
-		verb = "logs"
 	case verb == "patch":
 		verb = "update"
 	case verb == "deletecollection":
@@ -56,7 +54,13 @@ func (s *Server) mayI(r *http.Request, o object.Object) error {
 		}
 		err := &fault.Error{Kind: fault.Denied}
 		if s.Authorize != nil {
-			got := s.Authorize(r, at("namespace"), permission(k, verb))
+			asked := *known
+			asked.Plural = k.Plural
+			needs := permission(&asked, verb)
+			if at("subresource") == "log" {
+				needs = readLogs
+			}
+			got := s.Authorize(r, at("namespace"), needs)
 			allowed = got == nil
 			if got != nil && fault.KindOf(got) != fault.Denied && fault.KindOf(got) != fault.Unauthenticated {
 				return got
