@@ -123,7 +123,7 @@ Commands other than up speak to the platform at $` + envURL + ` (default
 	f.StringVarP(&a.project, "project", "p", "default", "the project to speak of, where a command has no full name")
 	f.StringVar(&a.region, "region", "", "the region to speak of, for resources that are in one")
 	f.StringVar(&a.context, "context", "", "the context to work with, instead of the current one and the environment")
-	root.AddCommand(a.up(), a.iam(), a.keys(), a.devices(), a.events(), a.metrics(), a.losses(), a.status(), a.contexts(),
+	root.AddCommand(a.up(), a.iam(), a.keys(), a.devices(), a.events(), a.metrics(), a.losses(), a.status(), a.contexts(), a.kubeconfig(),
 		a.get(), a.list(), a.watch(), a.create(), a.update(), a.remove(), a.apply(), a.diff(), a.export())
 	return root
 }

@@ -43,6 +43,11 @@ func TestMain_WrongUseSaysWhatIsWrong(t *testing.T) {
 	f(`no context "nowhere"`, "list", "devices", "--context", "nowhere")
 	f("--device or --source", "events", "send", "--type", "t")
 	f("--data is not JSON", "events", "send", "--type", "t", "--device", "d", "--data", "{")
+	f("ID is missing", "events", "trace")
+	f("one argument too many", "events", "dead-letters", "1", "2")
+	f("their ids, or --trigger", "events", "replay")
+	f("their ids, or --trigger", "events", "replay", "1", "--trigger", "a")
+	f("--since goes with --trigger", "events", "replay", "1", "--since", "1h")
 	f("--file is missing", "apply")
 	f("--file is missing", "diff")
 }

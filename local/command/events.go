@@ -21,7 +21,7 @@ import (
 
 // events is `selvedge events`.
 func (a *app) events() *cobra.Command {
-	return group("events", "Post events, read stored ones", a.eventsSend(), a.eventsList())
+	return group("events", "Post events, read stored ones, see what became of them", a.eventsSend(), a.eventsList(), a.eventsTrace(), a.eventsDeadLetters(), a.eventsReplay())
 }
 
 // eventsSend is `selvedge events send`.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -30,7 +31,7 @@ type explanation struct {
 
 // iam is `selvedge iam`.
 func (a *app) iam() *cobra.Command {
-	return group("iam", "Who may do what, and why", a.iamExplain(), a.iamTest(), a.iamPermissions())
+	return group("iam", "Who may do what, and why", a.iamExplain(), a.iamTest(), a.iamPermissions(), a.iamRotate())
 }
 
 // scope is a resource that a person means by an argument: of the project,
@@ -153,6 +154,30 @@ func (a *app) iamPermissions() *cobra.Command {
 				for _, p := range out.Permissions {
 					row(w, p.Permission, !p.Conditional)
 				}
+			})
+		},
+	}
+}
+
+// iamRotate is `selvedge iam rotate-keys`.
+func (a *app) iamRotate() *cobra.Command {
+	return &cobra.Command{
+		Use: "rotate-keys", Short: "Sign tokens with a new key from now on",
+		Long: `Sign tokens with a new key from now on. It is published at once, so that whoever
+checks tokens learns of it, and signs a minute later. Tokens of the former key are
+good until they expire. Without this command there is a new key every 30 days.`,
+		Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var out struct {
+				KeyID    string    `json:"keyId"`
+				SignTime time.Time `json:"signTime"`
+			}
+			if err := a.client().Call(c.Context(), http.MethodPost, "/v1/signingKeys:rotate", nil, map[string]any{}, &out); err != nil {
+				return err
+			}
+			return a.print(out, func(w io.Writer) {
+				row(w, "key", out.KeyID)
+				row(w, "signs from", out.SignTime.Format(time.RFC3339))
 			})
 		},
 	}

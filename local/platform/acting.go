@@ -74,13 +74,14 @@ func saidOwner(m *schema.Method, req proto.Message) string {
 	return owner
 }
 
-// of are the domains of the services of a project, sorted.
+// of are the domains of the services of a project that are in the own region,
+// sorted.
 func (n *neighbours) of(project string) (domains []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, r := range n.registries {
 		for _, s := range r.Services() {
-			if project != "" && resource.Name(s.GetProject()).Project() == project {
+			if project != "" && resource.Name(s.GetProject()).Project() == project && slices.Contains(s.Regions(), n.own) {
 				domains = append(domains, s.Domain())
 			}
 		}

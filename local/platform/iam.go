@@ -9,10 +9,12 @@ import (
 	"strings"
 
 	functionsiam "selvedge.dev/functions/iam"
+	"selvedge.dev/logstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
 	"selvedge.dev/sdk/iam/oidc"
+	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 )
 
@@ -28,6 +30,7 @@ var doorPermissions = []string{
 	"monitoring.timeSeriesBounds.get", "monitoring.timeSeriesBounds.update",
 	createSnapshot, "platform.status.get",
 	"reference.peers.call",
+	"triggers.deadLetters.get", "triggers.deadLetters.list", "triggers.deadLetters.replay", "triggers.traces.get",
 }
 
 // OIDC is an OpenID Connect provider.
@@ -88,11 +91,25 @@ func (p *Platform) openAccounts(ctx context.Context) error {
 		return err
 	}
 	p.accounts, err = functionsiam.NewAccounts(st, p.feed, functionsiam.AccountsOptions{
-		Service: p.resources.options, Issuer: issuer, Permissions: doorPermissions, Provider: provider, PublicURL: public,
+		Service: p.resources.options, Issuer: issuer, Permissions: append(clusterPermissions(), doorPermissions...), Provider: provider, PublicURL: public, InUse: p.inUse,
 	})
 	if err != nil {
 		return err
 	}
 	p.who = iam.NewAccountAuthenticator(p.feed.Accounts(), issuer, p.keyring)
 	return p.accounts.Seed(ctx)
+}
+
+// inUse reports whether a project has keys, descriptors of metrics or events.
+func (p *Platform) inUse(ctx context.Context, project resource.Name) (bool, error) {
+	keys, err := p.keyring.List(ctx, iam.Query{Project: project.ID(), Limit: 1})
+	if err != nil || len(keys) > 0 {
+		return true, err
+	}
+	metrics, err := p.metrics.List(ctx, project.ID())
+	if err != nil || len(metrics) > 0 {
+		return true, err
+	}
+	events, err := p.records.List(ctx, logstore.Query{Project: project.ID(), PageSize: 1})
+	return len(events.Events) > 0, err
 }

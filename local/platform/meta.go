@@ -1,8 +1,11 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"selvedge.dev/functions/meta"
 	"selvedge.dev/sdk/iam"
@@ -10,12 +13,18 @@ import (
 	"selvedge.dev/sdk/schema"
 )
 
+// peersCall is the permission to call as the platform of another region.
+const peersCall = "reference.peers.call"
+
 // metaRules are the rules of the registry: service accounts make services, for
 // their projects, and the platform's own services are those that everybody uses.
-func metaRules(own []*schema.Service) meta.Rules {
+func (p *Platform) metaRules(own []*schema.Service) meta.Rules {
 	rules := meta.Rules{Caller: func(ctx context.Context) meta.Caller {
-		p := iam.PrincipalOf(ctx)
-		return meta.Caller{ServiceAccount: p.Kind == iam.ServiceAccount, Project: "projects/" + p.Project}
+		if claimed, ok := ctx.Value(claimedKey{}).(meta.Caller); ok && p.access.Allow(ctx, peersCall, "") == nil {
+			return claimed
+		}
+		who := iam.PrincipalOf(ctx)
+		return meta.Caller{ServiceAccount: who.Kind == iam.ServiceAccount, Project: "projects/" + who.Project}
 	}}
 	for _, s := range own {
 		rules.Core = append(rules.Core, s.Domain)
@@ -34,7 +43,7 @@ func (p *Platform) runRegistry(ctx context.Context, registered chan<- struct{}) 
 		}
 	}()
 	// The registry itself brings the region.
-	for _, s := range []*schema.Service{p.meta.Schema(), p.accounts.Schema(), p.registry.Schema()} {
+	for _, s := range []*schema.Service{p.meta.Schema(), p.accounts.Schema(), p.registry.Schema(), p.scheduler.Schema(), p.reason.Schema()} {
 		r, err := p.register(ctx, s)
 		switch {
 		case err == nil:
@@ -51,6 +60,10 @@ func (p *Platform) runRegistry(ctx context.Context, registered chan<- struct{}) 
 	return nil
 }
 
+// registerRetry is about how long to wait while the registry of another region,
+// which starts at the same time, cannot be reached: at most 16 times as much.
+const registerRetry = 250 * time.Millisecond
+
 // register registers a service of the platform.
 func (p *Platform) register(ctx context.Context, s *schema.Service) (*registry.Registry, error) {
 	itself := s == p.meta.Schema()
@@ -60,9 +73,9 @@ func (p *Platform) register(ctx context.Context, s *schema.Service) (*registry.R
 	}
 	r, err := registry.Open(ctx, registry.Options{
 		Meta:   p.meta.Local(meta.Caller{ServiceAccount: true, Registry: itself}),
-		Region: region, NewRegion: itself,
+		Region: region, NewRegion: itself, Retry: registerRetry,
 		Service:    registry.Service{Versions: []*schema.Service{s}},
-		Deployment: registry.Deployment{Endpoint: p.URL()},
+		Deployment: registry.Deployment{Endpoint: cmp.Or(strings.TrimSuffix(p.config.PublicURL, "/"), p.URL())},
 		Logger:     p.log,
 	})
 	if err != nil {

@@ -3,7 +3,9 @@ package platform
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,12 +13,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/filter"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/reference"
 	"selvedge.dev/sdk/reference/peering"
 	referencev1 "selvedge.dev/sdk/reference/v1"
 	"selvedge.dev/sdk/registry"
 	"selvedge.dev/sdk/resource"
+	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 )
@@ -32,6 +36,8 @@ type neighbours struct {
 	mu         sync.Mutex
 	registries []*registry.Registry
 	clients    map[reference.Address]*neighbour
+	// doubted are the services that were said to have another database.
+	doubted map[string]bool
 }
 
 // neighbour is the client of a service at an address.
@@ -45,7 +51,7 @@ var _ reference.Peers = (*neighbours)(nil)
 // newNeighbours makes those of a platform in its own region, beside those of
 // other regions.
 func newNeighbours(p *Platform, regions *peering.Client, own string) *neighbours {
-	return &neighbours{p: p, regions: regions, own: own, clients: map[reference.Address]*neighbour{}}
+	return &neighbours{p: p, regions: regions, own: own, clients: map[reference.Address]*neighbour{}, doubted: map[string]bool{}}
 }
 
 // join has a registry be asked where services are.
@@ -67,12 +73,13 @@ func (n *neighbours) endpoint(domain string) string {
 	return ""
 }
 
-// project is the id of the project that a service is of, "" if nobody knows.
+// project is the id of the project that a service is of, "" if nobody knows. One
+// that is in other regions alone is of none here: its accounts are there.
 func (n *neighbours) project(domain string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, r := range n.registries {
-		if s, err := r.Lookup(domain); err == nil {
+		if s, err := r.Lookup(domain); err == nil && slices.Contains(s.Regions(), n.own) {
 			return resource.Name(s.GetProject()).Project()
 		}
 	}
@@ -107,7 +114,7 @@ func (n *neighbours) to(a reference.Address) (reference.Peers, error) {
 		clear(n.clients)
 	}
 	met := func(ctx context.Context, region, identity string) (string, error) {
-		return n.p.resources.store.Met(ctx, region+"-"+strings.ReplaceAll(a.Service, ".", "-"), identity)
+		return n.p.met(ctx, metName(region, a.Service), a.Service, identity)
 	}
 	c := &neighbour{endpoint, peering.NewClient(peering.Options{
 		Platforms: map[string]peering.Platform{n.own: {URL: endpoint}}, Met: met, Logger: n.p.log, Timeout: neighbourTimeout,
@@ -115,6 +122,30 @@ func (n *neighbours) to(a reference.Address) (reference.Peers, error) {
 	})}
 	n.clients[a] = c
 	return c, nil
+}
+
+// metName is the name by which the database of a service in a region is
+// remembered.
+func metName(region, service string) string {
+	return region + "-" + strings.ReplaceAll(service, ".", "-")
+}
+
+// forgetRenewed forgets the databases of the peers and services that have
+// another one since, on purpose.
+func (p *Platform) forgetRenewed(ctx context.Context, st *store.Store, own string) error {
+	forget := slices.Clone(p.config.RenewPeers)
+	for _, domain := range p.config.RenewServices {
+		if hasService(st.Types(), domain) {
+			return fmt.Errorf("the service %q is to be renewed, but it is the platform's own", domain)
+		}
+		forget = append(forget, metName(own, domain))
+	}
+	for _, name := range forget {
+		if err := st.Forget(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // itself makes requests as the platform itself, to the service of a domain.
@@ -134,13 +165,92 @@ func (t itself) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
+// anotherStore is the reason not to believe who has another database than before.
+const anotherStore = "ANOTHER_STORE"
+
+// told is the error of a call. Who was not believed, because of another database
+// than before, is recognized anew the next time: what he owned may be gone by
+// then.
+func (n *neighbours) told(a reference.Address, err error) error {
+	if fault.ReasonOf(err) == anotherStore && a.Region == n.own {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.clients, a)
+	}
+	return err
+}
+
+// met is the identity that the database of a service had when it was met first.
+// One that has another since is believed if it owns nothing here: then nothing
+// would go because it does not know of it.
+func (p *Platform) met(ctx context.Context, name, domain, identity string) (string, error) {
+	st := p.resources.store
+	known, err := st.Met(ctx, name, identity)
+	if err != nil || known == identity {
+		return known, err
+	}
+	owns, err := owns(ctx, st, domain)
+	if err == nil && owns {
+		p.neighbours.doubt(domain)
+	}
+	if err != nil || owns {
+		return known, err
+	}
+	p.log.Warn("a service has another database than before, and owns nothing here: it is believed", slog.String("service", domain))
+	if err := st.Forget(ctx, name); err != nil {
+		return "", err
+	}
+	return st.Met(ctx, name, identity)
+}
+
+// doubt logs, once, that a service is not believed.
+func (n *neighbours) doubt(domain string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.doubted[domain] {
+		n.doubted[domain] = true
+		n.p.log.Warn("a service has another database than before, and is not believed about what it owns here: "+
+			"restore the one that it had, or start this platform once with --renew-service and its domain", slog.String("service", domain))
+	}
+}
+
+// owns reports whether something here has an owner of a service that was ever
+// seen. One that never was is as one whose creation failed. It has a handle of
+// its own: who asks may be in the middle of a transaction.
+func owns(ctx context.Context, st *store.Store, domain string) (found bool, err error) {
+	ctx, tx, err := st.Begin(ctx, store.Consistent)
+	if err != nil {
+		return false, err
+	}
+	defer tx.Close()
+	for _, s := range st.Types().Services() {
+		for _, x := range s.Resources {
+			index, ok := x.Index(reference.OwnerPath + ".*.name")
+			if !ok || found {
+				continue
+			}
+			all := store.Scan{Type: x.Type, Where: []filter.Condition{{Index: index.Path.String(), Op: filter.Range}}}
+			err := tx.Scan(ctx, all, func(_ *schema.Resource, m proto.Message) bool {
+				found = slices.ContainsFunc(x.MetadataOf(m).GetOwnerReferences(), func(o *resourcev1.OwnerReference) bool {
+					return o.GetUid() != "" && strings.HasPrefix(o.GetType(), domain+"/")
+				})
+				return !found
+			})
+			if err != nil {
+				return false, fmt.Errorf("looking for what %s owns: %w", domain, err)
+			}
+		}
+	}
+	return found, nil
+}
+
 // Establish implements [reference.Peers].
 func (n *neighbours) Establish(ctx context.Context, q *reference.EstablishRequest) error {
 	to, err := n.to(q.To)
 	if err != nil {
 		return err
 	}
-	return to.Establish(ctx, q)
+	return n.told(q.To, to.Establish(ctx, q))
 }
 
 // Lookup implements [reference.Peers].
@@ -149,7 +259,8 @@ func (n *neighbours) Lookup(ctx context.Context, q *reference.LookupRequest) (*r
 	if err != nil {
 		return nil, err
 	}
-	return to.Lookup(ctx, q)
+	reply, err := to.Lookup(ctx, q)
+	return reply, n.told(q.To, err)
 }
 
 // Dependants implements [reference.Peers].
@@ -158,7 +269,8 @@ func (n *neighbours) Dependants(ctx context.Context, q *reference.DependantsRequ
 	if err != nil {
 		return nil, err
 	}
-	return to.Dependants(ctx, q)
+	reply, err := to.Dependants(ctx, q)
+	return reply, n.told(q.To, err)
 }
 
 // Release implements [reference.Peers].
@@ -167,7 +279,8 @@ func (n *neighbours) Release(ctx context.Context, q *reference.ReleaseRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return to.Release(ctx, q)
+	reply, err := to.Release(ctx, q)
+	return reply, n.told(q.To, err)
 }
 
 // Upgrade implements [reference.Peers].
@@ -176,17 +289,15 @@ func (n *neighbours) Upgrade(ctx context.Context, q *reference.UpgradeRequest) e
 	if err != nil {
 		return err
 	}
-	return to.Upgrade(ctx, q)
+	return n.told(q.To, to.Upgrade(ctx, q))
 }
 
 // hasService reports whether a service is the platform's own.
-func (p *Platform) hasService(domain string) bool {
-	for _, s := range p.resources.types.Services() {
-		if s.Domain == domain {
-			return true
-		}
-	}
-	return false
+func (p *Platform) hasService(domain string) bool { return hasService(p.resources.types, domain) }
+
+// hasService reports whether there is a service among types.
+func hasService(types *schema.Registry, domain string) bool {
+	return slices.ContainsFunc(types.Services(), func(s *schema.Service) bool { return s.Domain == domain })
 }
 
 // admittedKey is in the context of a call that a peerDoor let in.

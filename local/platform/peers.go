@@ -63,6 +63,10 @@ func (p *Platform) openPeers(own string) (*peering.Client, error) {
 			return nil, fmt.Errorf("the peer %q is to be renewed, but there is none", region)
 		}
 	}
+	if _, ok := platforms[p.config.Primary]; !ok && p.config.Primary != "" && p.config.Primary != own {
+		return nil, fmt.Errorf("the primary region is to be %q, which is neither this one nor a peer", p.config.Primary)
+	}
+	p.peers = platforms
 	met := func(ctx context.Context, region, identity string) (string, error) {
 		return p.resources.store.Met(ctx, region, identity)
 	}

@@ -50,6 +50,9 @@ func TestPeers_Configured(t *testing.T) {
 	p := &Platform{config: Config{RenewPeers: []string{"mars"}}}
 	_, err := p.openPeers("eu")
 	require.ErrorContains(t, err, `the peer "mars" is to be renewed`)
+	p = &Platform{config: Config{Primary: "mars"}}
+	_, err = p.openPeers("eu")
+	require.ErrorContains(t, err, `the primary region is to be "mars"`)
 
 	for url, warned := range map[string]bool{
 		"https://us.example.com": false, "http://127.0.0.1:8080": false, "http://localhost:8080": false, "http://us.example.com": true, "http://10.0.0.1": true,

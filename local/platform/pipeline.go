@@ -3,16 +3,23 @@ package platform
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"selvedge.dev/functions/emailer"
 	"selvedge.dev/functions/logging"
+	"selvedge.dev/functions/messenger"
 	"selvedge.dev/functions/processor"
+	"selvedge.dev/functions/reason"
+	"selvedge.dev/functions/scheduler"
 	"selvedge.dev/functions/threshold"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
+	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/triggers/broker"
+	"selvedge.dev/triggers/deadletters"
 	"selvedge.dev/triggers/delivery"
 	"selvedge.dev/triggers/manifests"
 )
@@ -25,6 +32,10 @@ func (p *Platform) functions() map[string]function.Handler {
 		"writer":    p.writer,
 		"threshold": threshold.New(),
 		"logging":   &logging.Function{Records: p.records},
+		"scheduler": &scheduler.Function{Timers: p.scheduler},
+		"reason":    &reason.Function{Scripts: p.reason, Publish: p.publishChanges},
+		"emailer":   &emailer.Function{Dir: filepath.Join(p.config.Data, "emailer"), Logger: p.log},
+		"messenger": &messenger.Function{Dir: filepath.Join(p.config.Data, "messenger"), Logger: p.log},
 	}
 }
 
@@ -70,14 +81,11 @@ func (p *Platform) openPipeline(ctx context.Context) error {
 		if d == nil {
 			d = defaults[m.Broker]
 		}
-		if d == nil {
-			d = &manifests.Delivery{}
-		}
-		t := broker.Trigger{Name: m.Name, Filter: m.Filter, Policy: policyOf(*d), Patient: m.Annotations[patient] == "wait"}
+		t := broker.Trigger{Name: m.Name, Filter: m.Filter, Policy: d.Policy(), Patient: m.Annotations[patient] == "wait"}
 		if t.Sink, t.Dest, err = sinkOf(m.Subscriber, functions); err != nil {
 			return fmt.Errorf("trigger %s: subscriber: %w", m.Name, err)
 		}
-		if d.DeadLetterSink != nil {
+		if d != nil && d.DeadLetterSink != nil {
 			if t.DeadLetter, _, err = sinkOf(*d.DeadLetterSink, functions); err != nil {
 				return fmt.Errorf("trigger %s: dead letter sink: %w", m.Name, err)
 			}
@@ -87,30 +95,44 @@ func (p *Platform) openPipeline(ctx context.Context) error {
 		}
 		triggers[i] = t
 	}
-	p.triggers = triggers
+	letters, err := sqlite.Open(ctx, filepath.Join(p.config.Data, "deadletters.db"), deadletters.Schema)
+	if err != nil {
+		return err
+	}
+	p.onClose(letters.Close)
 	p.broker, err = broker.Open(ctx, broker.Options{
-		Dir: filepath.Join(p.config.Data, "broker"), Ledger: p.losses, MaxBytes: p.config.JournalBytes, Logger: p.log,
+		Dir: filepath.Join(p.config.Data, "broker"), Ledger: p.losses, DeadLetters: deadletters.New(letters, deadletters.Options{}),
+		MaxBytes: p.config.JournalBytes, Logger: p.log,
 	}, triggers)
 	if err != nil {
 		return err
 	}
 	p.onClose(p.broker.Close)
+	if err := p.forgetTriggers(ctx); err != nil {
+		return err
+	}
+	return p.openEventing(ctx)
+}
+
+// forgetTriggers lets go of the triggers that an earlier version of the platform
+// had and this one has not: their cursors would hold the journal for ever.
+// Those of projects are set again by whoever has them.
+func (p *Platform) forgetTriggers(ctx context.Context) error {
+	for _, idle := range p.broker.Idle() {
+		if idle.Project != "" {
+			continue
+		}
+		p.log.Info("trigger is no more", slog.String("trigger", idle.Name))
+		if err := p.broker.RemoveTrigger(ctx, "", idle.Name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // patient is the annotation of triggers whose events wait, as long as it takes,
 // when their function answers that it cannot take events now.
 const patient = "selvedge.dev/when-unavailable"
-
-// policyOf is the policy of a manifest. As on Knative there is a pause between
-// attempts only if both its policy and its unit are given.
-func policyOf(d manifests.Delivery) delivery.Policy {
-	p := delivery.Policy{Retry: d.Retry, Timeout: d.Timeout}
-	if d.BackoffPolicy != "" {
-		p.Backoff, p.Delay = delivery.Backoff(d.BackoffPolicy), d.BackoffDelay
-	}
-	return p
-}
 
 // remoteLanes is how many events may be on their way to one remote function: a
 // round trip of a millisecond then allows 32,000 events a second.

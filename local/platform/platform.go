@@ -27,11 +27,18 @@ import (
 	functionsiam "selvedge.dev/functions/iam"
 	"selvedge.dev/functions/meta"
 	"selvedge.dev/functions/monitoring"
+	"selvedge.dev/functions/reason"
+	"selvedge.dev/functions/scheduler"
 	"selvedge.dev/functions/writer"
+	"selvedge.dev/local/cluster/eventing"
+	"selvedge.dev/local/cluster/object"
+	"selvedge.dev/local/cluster/registry"
+	"selvedge.dev/local/cluster/serving"
 	"selvedge.dev/logstore/sqlstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/reference/peering"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/triggers/broker"
 	"selvedge.dev/triggers/ledger"
@@ -59,6 +66,12 @@ type Config struct {
 	// RenewPeers are the regions whose platforms have another database than
 	// before, on purpose. Any other that has is not believed.
 	RenewPeers []string
+	// RenewServices are the domains of services that are not the platform's own
+	// and have another database than before, on purpose.
+	RenewServices []string
+	// Primary is the region whose platform has the registry, of which all others
+	// have copies; "" is the one that had it, or else the first by name.
+	Primary string
 	// OwnerTimeout is how long the owner of a resource may be missing before
 	// the resource no longer has it; 0 is 5 minutes.
 	OwnerTimeout time.Duration
@@ -71,6 +84,9 @@ type Config struct {
 	// Series is the address of the VictoriaMetrics server that keeps the points;
 	// "" keeps them in the data folder. See vm.Remote for how it must be set up.
 	Series string
+	// SeriesCluster are the addresses of the VictoriaMetrics cluster that keeps
+	// them instead of such a server; its zero value is none.
+	SeriesCluster vm.Cluster
 	// MaxSeries bounds the active series of a project that has no bound of its
 	// own; 0 is guard's default.
 	MaxSeries int
@@ -85,6 +101,14 @@ type Config struct {
 	PublicURL string
 	// OIDC is the provider that people sign in at; one without an issuer is none.
 	OIDC OIDC
+	// FunctionsDomain has functions be hosts, NAME.PROJECT.DOMAIN, instead of paths
+	// below /functions/.
+	FunctionsDomain string
+	// ClosedFunctions asks for a permission to call a function also on this
+	// machine.
+	ClosedFunctions bool
+	// LocalSubscribers lets triggers deliver to URLs on this machine.
+	LocalSubscribers bool
 	// Edge also runs the edge runtime of this machine.
 	Edge bool
 	// Limits bounds what the door for events takes.
@@ -108,23 +132,29 @@ type Platform struct {
 	resources  *resources
 	registry   *devices.Service
 	meta       *meta.Service
+	scheduler  *scheduler.Service
+	reason     *reason.Service
 	iam        *functionsiam.Service
 	access     *iam.Authorizer
 	feed       *functionsiam.Feed
 	accounts   *functionsiam.Accounts
 	who        iam.Authenticator
 	neighbours *neighbours
+	peers      map[string]peering.Platform // by region
 	series     tsdb.Store
 	rollups    *rollup.Keeper // over series
 	guard      *guard.Guard
 	operations *monitoring.Operations
 	collector  *collector.Service
+	objects    *object.Store // of the cluster that this machine is
+	images     *registry.Registry
+	serving    *serving.Serving
+	eventing   *eventing.Eventing
 	metrics    *catalog.Catalog
 	records    *sqlstore.Store
 	losses     *ledger.SQL
 	writer     *writer.Function
 	broker     *broker.Broker
-	triggers   []broker.Trigger
 	server     *http.Server
 	// closers undo Open, the last first.
 	closers []func() error
@@ -132,7 +162,7 @@ type Platform struct {
 }
 
 // tables are everything that is in the SQL database beside the resources.
-const tables = functionsiam.Schema + catalog.Schema + rollup.Schema + sqlstore.Schema + ledger.Schema
+const tables = functionsiam.Schema + catalog.Schema + rollup.Schema + sqlstore.Schema + ledger.Schema + object.Schema
 
 // Open opens the stores, recovers them, and binds the port. Close the platform
 // also when Run is never called.
@@ -197,6 +227,9 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(p.collector.Close)
+	if err := p.openCluster(ctx); err != nil {
+		return err
+	}
 	p.guard.Enforce()
 	return p.removeSnapshots()
 }
@@ -246,6 +279,10 @@ func (p *Platform) Run(ctx context.Context) error {
 	g.Go(func() error { return p.runResources(ctx) })
 	g.Go(func() error { return p.runExpiry(ctx) })
 	g.Go(func() error { return p.rollups.Run(ctx) })
+	g.Go(func() error { return p.serving.Run(ctx) })
+	g.Go(func() error { return p.eventing.Run(ctx) })
+	g.Go(func() error { return p.runImages(ctx) })
+	g.Go(func() error { return p.runUsage(ctx) })
 	if p.config.Edge {
 		g.Go(func() error { return p.runEdge(ctx) })
 	}

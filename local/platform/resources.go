@@ -14,6 +14,10 @@ import (
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/functions/meta"
 	metav1 "selvedge.dev/functions/meta/v1"
+	"selvedge.dev/functions/reason"
+	reasonv1 "selvedge.dev/functions/reason/v1"
+	"selvedge.dev/functions/scheduler"
+	schedulerv1 "selvedge.dev/functions/scheduler/v1"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/gateway"
@@ -30,8 +34,6 @@ import (
 	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/sdk/watch"
-	"selvedge.dev/triggers/broker"
-	"selvedge.dev/triggers/filter"
 )
 
 // defaultRegion is the region of a platform that was told none.
@@ -85,6 +87,8 @@ func (p *Platform) openResources(ctx context.Context) error {
 	devicesv1.AddTo(r.types)
 	iamv1.AddTo(r.types)
 	metav1.AddTo(r.types)
+	schedulerv1.AddTo(r.types)
+	reasonv1.AddTo(r.types)
 	if err := r.types.Check(); err != nil {
 		return err
 	}
@@ -107,10 +111,11 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := p.newAccess(r.types.Services()); err != nil {
 		return err
 	}
-	index := devices.NewIndex()
+	index, rules := devices.NewIndex(), p.metaRules(r.types.Services())
 	r.store = store.New(driver, r.types, store.Options{
-		Plugins: slices.Concat(meta.Plugins(metaRules(r.types.Services())), plugins.Standard(plugins.Options{Policies: r.policies}), []store.Plugin{references}),
-		Cached:  cachedResources, Logger: p.log,
+		Plugins: slices.Concat(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: r.policies}),
+			[]store.Plugin{meta.Placement{Region: region, Regions: p.regions(region)}, references}),
+		Cached: cachedResources, Logger: p.log,
 		Written: func(writes []store.Write) {
 			index.Written(writes)
 			p.feed.Written(writes)
@@ -119,10 +124,8 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := r.store.Reindex(ctx); err != nil {
 		return err
 	}
-	for _, region := range p.config.RenewPeers {
-		if err := r.store.Forget(ctx, region); err != nil {
-			return err
-		}
+	if err := p.forgetRenewed(ctx, r.store, region); err != nil {
+		return err
 	}
 	pages, err := service.NewPages(nil)
 	if err != nil {
@@ -139,7 +142,10 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := p.openAccounts(ctx); err != nil {
 		return err
 	}
-	if p.meta, err = meta.New(r.store, r.options); err != nil {
+	if p.meta, err = p.openMeta(ctx, rules, region); err != nil {
+		return err
+	}
+	if err := p.openReason(r); err != nil {
 		return err
 	}
 	p.registry, err = devices.New(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
@@ -149,12 +155,22 @@ func (p *Platform) openResources(ctx context.Context) error {
 	return p.registry.Import(ctx, p.db)
 }
 
+// openReason opens the services of timers and scripts.
+func (p *Platform) openReason(r *resources) (err error) {
+	p.scheduler, err = scheduler.NewService(r.store, scheduler.Options{Service: r.options, Publish: p.publishChanges, Shared: p.config.Database != ""})
+	if err != nil {
+		return err
+	}
+	p.reason, err = reason.NewService(r.store, r.options)
+	return err
+}
+
 // runResources runs what belongs to the store until ctx ends.
 func (p *Platform) runResources(ctx context.Context) error {
 	relay := watch.NewRelay(p.resources.store, p.publishChanges, watch.RelayOptions{Wanted: p.wanted, Logger: p.log})
 	g, ctx := errgroup.WithContext(ctx)
 	for name, run := range map[string]func(context.Context) error{
-		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run, "iam": p.feed.Run, "meta": p.meta.Run,
+		"watch": p.resources.hub.Run, "references": p.resources.control.Run, "relay": relay.Run, "devices": p.registry.Run, "iam": p.feed.Run, "accounts": p.accounts.Run, "meta": p.meta.Run, "scheduler": p.scheduler.Run, "reason": p.reason.Run,
 	} {
 		g.Go(func() error {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -172,7 +188,7 @@ func (p *Platform) runResources(ctx context.Context) error {
 // wanted reports whether a trigger is for an event. The changes of resources that
 // none is for are no loss: who wants them watches.
 func (p *Platform) wanted(e event.Event) bool {
-	return slices.ContainsFunc(p.triggers, func(t broker.Trigger) bool { return t.Filter.Filter(&e) != filter.Fail })
+	return p.broker.Wants(&e)
 }
 
 // publishChanges publishes the changes of resources.
@@ -183,9 +199,10 @@ func (p *Platform) publishChanges(ctx context.Context, events []event.Event) err
 
 // newCalls is the handler of the services on the framework.
 func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
-	servers := []rpc.Server{p.registry, p.accounts, p.meta}
+	servers := []rpc.Server{p.registry, p.accounts, p.meta, p.scheduler, p.reason}
 	doors := rpc.Doors{OpenAPI: map[string][]byte{
 		p.registry.Schema().Domain: devicesv1.OpenAPI, p.accounts.Schema().Domain: iamv1.OpenAPI, p.meta.Schema().Domain: metav1.OpenAPI,
+		p.scheduler.Schema().Domain: schedulerv1.OpenAPI, p.reason.Schema().Domain: reasonv1.OpenAPI,
 	}}
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())

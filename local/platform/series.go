@@ -2,11 +2,13 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"time"
 
 	"selvedge.dev/functions/monitoring"
+	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb/guard"
 	"selvedge.dev/tsdb/rollup"
 	"selvedge.dev/tsdb/vm"
@@ -18,13 +20,7 @@ import (
 func (p *Platform) openSeries(ctx context.Context) error {
 	p.guard = guard.New(guard.Options{MaxSeries: p.config.MaxSeries, Bounds: p.metrics})
 	options := vm.Options{Describe: p.metrics.Describe, Gate: rollup.Gate{Gate: p.guard}, Logger: p.log}
-	var store monitoring.Operable
-	var err error
-	if p.config.Series != "" {
-		store, err = vm.Connect(p.config.Series, options)
-	} else {
-		store, err = vm.Open(filepath.Join(p.config.Data, "series"), options)
-	}
+	store, err := p.connectSeries(options)
 	if err != nil {
 		return err
 	}
@@ -42,6 +38,22 @@ func (p *Platform) openSeries(ctx context.Context) error {
 		Store: p.rollups, Bounds: p.metrics, Guard: p.guard, Settle: p.settle, Retention: vm.DefaultRetention,
 	}
 	return nil
+}
+
+// connectSeries opens the store of points where the configuration says.
+func (p *Platform) connectSeries(options vm.Options) (monitoring.Operable, error) {
+	cluster := p.config.SeriesCluster
+	switch clustered := cluster.Write+cluster.Read+cluster.Delete != "" || len(cluster.Nodes) > 0; {
+	case clustered && p.config.Series != "":
+		return nil, &fault.Error{
+			Op: "platform.openSeries", Kind: fault.Invalid, Field: "series", Err: errors.New("points are kept by one server, or by a cluster, and not by both"),
+		}
+	case clustered:
+		return vm.ConnectCluster(cluster, options)
+	case p.config.Series != "":
+		return vm.Connect(p.config.Series, options)
+	}
+	return vm.Open(filepath.Join(p.config.Data, "series"), options)
 }
 
 // settle returns when what was acknowledged is in the store, and on disk there,

@@ -52,7 +52,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 	handler := gateway.New(gateway.Options{
 		Authenticator: p.who,
 		Ready:         p.notReady,
-		Calls:         calls,
+		Calls:         onBehalf(calls),
 		Logger:        p.log,
 		Services: []gateway.Service{
 			door,
@@ -66,7 +66,10 @@ func (p *Platform) newServer() (*http.Server, error) {
 			},
 			&prometheus.Service{Engine: promql.New(p.rollups, p.metrics, promql.Options{Memory: memory, MaxBytes: queryBytes}), Authorize: p.access.Authorize, Logger: p.log},
 			p.collector,
+			cluster{p},
 			&logging.Service{Records: p.records, Authorize: p.access.Authorize, Logger: p.log},
+			&ingest.Brokers{Broker: p.broker, Exists: p.eventing.Exists, Limits: p.config.Limits, Authorize: p.access.Authorize, MayPublish: p.access.MayPublish},
+			&ingest.Aftermath{Broker: p.broker, Authorize: p.access.Authorize, Logger: p.log},
 			&snapshots{p: p},
 			functionsgateway.Losses{Ledger: p.losses, Authorize: p.access.Authorize},
 			functionsgateway.Status{Read: func() any { return p.status(door) }, Authorize: p.access.Authorize},
@@ -90,16 +93,20 @@ type status struct {
 	Events map[string]int64 `json:"events"`
 	// Triggers are the figures of each trigger.
 	Triggers []broker.Stats `json:"triggers"`
+	// IdleTriggers were set before a restart and not again; they hold the
+	// journal.
+	IdleTriggers []broker.Idle `json:"idleTriggers,omitempty"`
 	// Journal are the figures of the broker's journal.
 	Journal journal.Stats `json:"journal"`
 }
 
 // status collects the platform's figures.
 func (p *Platform) status(door *ingest.Service) status {
-	return status{Events: door.Counts(), Triggers: p.broker.Stats(), Journal: p.broker.Journal()}
+	return status{Events: door.Counts(), Triggers: p.broker.Stats(), IdleTriggers: p.broker.Idle(), Journal: p.broker.Journal()}
 }
 
-// listen binds the port, and for this machine's own edge runtime a second one
+// listen binds the port, which without a certificate of ours speaks TLS with one
+// of its own to who asks for it, and for this machine's own edge runtime a second one
 // when the first speaks TLS: the certificate is for a name that this machine
 // need not know itself by.
 func (p *Platform) listen(ctx context.Context) error {
@@ -122,6 +129,12 @@ func (p *Platform) listen(ctx context.Context) error {
 	}
 	p.listener = l
 	if p.config.TLSCert == "" && p.config.TLSKey == "" {
+		c, err := p.own()
+		if err != nil {
+			return err
+		}
+		p.listener = newEither(l, c.config())
+		p.onClose(p.listener.Close)
 		return nil
 	}
 	c, err := newCertificate(p.config.TLSCert, p.config.TLSKey, p.log)

@@ -70,6 +70,9 @@ func (a accessOf) reads(t *testing.T) map[string]func(key string) string {
 	interval := url.Values{"filter": {`metric.type = "x"`}, "interval.endTime": {now.Format(time.RFC3339)}}
 	return map[string]func(string) string{
 		"resources REST": http1("/v1/"+device, nil),
+		"scripts":        http1("/v1/projects/"+a.project+"/scripts", nil),
+		"state":          http1("/v1/projects/"+a.project+"/scripts/s:getState", url.Values{"key": {"k"}}),
+		"timers":         http1("/v1/projects/"+a.project+"/timers", nil),
 		"resources gRPC": func(key string) string {
 			f := fleet{t: t, ctx: bounded(t), door: dialGRPC(t, a.p.URL, key, nil)}
 			return ofRefusal(f.door.call(f.ctx, "DeviceService/GetDevice", &devicesv1.GetDeviceRequest{Name: device}, new(devicesv1.Device)))
@@ -88,9 +91,28 @@ func (a accessOf) reads(t *testing.T) map[string]func(key string) string {
 			})
 			return ofCode(err)
 		},
-		"PromQL": http1("/prometheus/api/v1/query", url.Values{"query": {"up"}, "project": {a.project}}),
-		"events": http1("/v1/projects/"+a.project+"/events", nil),
-		"losses": http1("/v1/projects/"+a.project+"/losses", nil),
+		"PromQL":       http1("/prometheus/api/v1/query", url.Values{"query": {"up"}, "project": {a.project}}),
+		"events":       http1("/v1/projects/"+a.project+"/events", nil),
+		"losses":       http1("/v1/projects/"+a.project+"/losses", nil),
+		"dead letters": http1("/v1/projects/"+a.project+"/deadLetters", nil),
+		"dead letter":  a.absent(t, http.MethodGet, "/v1/projects/"+a.project+"/deadLetters/1"),
+		"trace":        a.absent(t, http.MethodGet, "/v1/projects/"+a.project+"/events/none:trace"),
+		"kubernetes":   http1("/k8s/apis/serving.knative.dev/v1/namespaces/"+a.project+"/services", nil),
+		"pod logs":     a.absent(t, http.MethodGet, "/k8s/api/v1/namespaces/"+a.project+"/pods/none/log"),
+		"images":       a.absent(t, http.MethodGet, "/v2/"+a.project+"/none/manifests/latest"),
+	}
+}
+
+// absent is a door that is asked for what is not there: who is told so may
+// read.
+func (a accessOf) absent(t *testing.T, method, path string) func(string) string {
+	t.Helper()
+	return func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{method: method, path: path})
+		if code == http.StatusNotFound {
+			return passed200
+		}
+		return ofStatus(code)
 	}
 }
 
@@ -137,6 +159,37 @@ func (a accessOf) writers(t *testing.T) map[string]func(key string) string {
 		code, _ := send(t, a.p, key, httpCall{http.MethodPatch, "/v1/projects/" + a.project + "/devices/d1", `{"displayName":"x"}`, []string{"Content-Type: application/json"}})
 		return ofStatus(code)
 	}
+	out["scripts"] = func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPatch, "/v1/projects/" + a.project + "/scripts/s", `{"displayName":"x"}`, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
+	}
+	out["state"] = func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/" + a.project + "/scripts/s:putState", `{"key":"k","value":"MQ=="}`, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
+	}
+	out["timers"] = func(key string) string {
+		body := `{"manifest":"apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {name: yearly}\nspec: {schedule: '@yearly'}"}`
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/" + a.project + "/timers:applyPingSource", body, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
+	}
+	out["replay"] = func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/" + a.project + "/deadLetters:replay", `{"trigger":"none"}`, nil})
+		return ofStatus(code)
+	}
+	out["kubernetes"] = a.absent(t, http.MethodDelete, "/k8s/apis/eventing.knative.dev/v1/namespaces/"+a.project+"/triggers/none")
+	out["secrets of functions"] = a.absent(t, http.MethodGet, "/k8s/api/v1/namespaces/"+a.project+"/secrets/none")
+	out["images"] = func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v2/" + a.project + "/matrix/blobs/uploads/", "", nil})
+		return ofStatus(code)
+	}
+	// As somebody calls it from elsewhere: on its own machine it is open.
+	out["a function"] = func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/functions/" + a.project + "/none", "", []string{"X-Forwarded-For: 192.0.2.1"}})
+		if code == http.StatusNotFound {
+			return passed200
+		}
+		return ofStatus(code)
+	}
 	out["monitoring gRPC"] = func(key string) string {
 		d := dialGRPC(t, a.p.URL, key, nil)
 		_, err := monitoringpb.NewMetricServiceClient(d.conn).DeleteMetricDescriptor(d.authorized(bounded(t)), &monitoringpb.DeleteMetricDescriptorRequest{
@@ -155,6 +208,8 @@ func (a accessOf) publish(t *testing.T, key string) string {
 	t.Helper()
 	body := fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"//selvedge.dev/projects/%s/devices/d1","type":"x","data":{"v":1}}`, time.Now().UnixNano(), a.project)
 	code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/events", body, []string{"Content-Type: application/cloudevents+json"}})
+	broker, _ := send(t, a.p, key, httpCall{http.MethodPost, "/brokers/" + a.project + "/default", body, []string{"Content-Type: application/cloudevents+json"}})
+	require.Equal(t, code, broker, "the door of the broker lets the same in")
 	return ofStatus(code)
 }
 
@@ -192,6 +247,8 @@ func (a accessOf) everybody(t *testing.T) map[string]string {
 	t.Helper()
 	call(t, a.p, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"d1"}}, map[string]any{}, nil)
 	call(t, a.p, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"d2"}}, map[string]any{}, nil)
+	call(t, a.p, http.MethodPost, "/v1/projects/p/scripts", url.Values{"scriptId": {"s"}}, map[string]any{"function": "f"}, nil)
+	call(t, a.p, http.MethodPost, "/v1/projects/p/scripts/s:putState", nil, map[string]any{"key": "k", "value": "MQ=="}, nil)
 	keys := map[string]string{
 		"anonymous": "", "administrator's key": adminKey, "key of the project": keyOf(t, a.p, "projects/p"), "key of another project": keyOf(t, a.p, "projects/q"),
 		"the device": keyOf(t, a.p, "projects/p/devices/d1"), "another device": keyOf(t, a.p, "projects/p/devices/d2"),
@@ -324,6 +381,8 @@ func TestAccess_RevocationBites(t *testing.T) {
 	t.Parallel()
 	a := accessOf{start(t, t.TempDir()), "p"}
 	call(t, a.p, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"d1"}}, map[string]any{}, nil)
+	call(t, a.p, http.MethodPost, "/v1/projects/p/scripts", url.Values{"scriptId": {"s"}}, map[string]any{"function": "f"}, nil)
+	call(t, a.p, http.MethodPost, "/v1/projects/p/scripts/s:putState", nil, map[string]any{"key": "k", "value": "MQ=="}, nil)
 	robot := a.account(t, "p", "robot")
 	key := a.key(t, robot, "k")
 	all := func(want string) {
