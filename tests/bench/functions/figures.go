@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// figures are what was measured: by figure and target, a value for each round.
+type figures struct {
+	targets []*target
+	names   []string
+	// unit and more are the unit of a figure, and whether more of it is better.
+	unit   map[string]string
+	more   map[string]bool
+	values map[string]map[*target][]float64
+}
+
+// newFigures has none yet.
+func newFigures(targets []*target) *figures {
+	return &figures{targets: targets, unit: map[string]string{}, more: map[string]bool{}, values: map[string]map[*target][]float64{}}
+}
+
+// add notes a value of which less is better.
+func (f *figures) add(t *target, name, unit string, v float64) {
+	if f.values[name] == nil {
+		f.names = append(f.names, name)
+		f.unit[name], f.values[name] = unit, map[*target][]float64{}
+	}
+	f.values[name][t] = append(f.values[name][t], v)
+}
+
+// addMore notes a value of which more is better.
+func (f *figures) addMore(t *target, name, unit string, v float64) {
+	f.add(t, name, unit, v)
+	f.more[name] = true
+}
+
+// quantile is the value at a part of sorted values.
+func quantile(values []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(q*float64(len(sorted)-1)+0.5)]
+}
+
+// print prints the medians, and how many times as good ours are.
+func (f *figures) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	row := []string{"figure"}
+	for _, t := range f.targets {
+		row = append(row, t.name)
+	}
+	if len(f.targets) > 1 {
+		row = append(row, "times as good")
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(row, "\t")) // to a person's terminal
+	for _, name := range f.names {
+		row, medians := []string{name}, []float64{}
+		for _, t := range f.targets {
+			if len(f.values[name][t]) == 0 {
+				row = append(row, "-")
+				continue
+			}
+			medians = append(medians, quantile(f.values[name][t], 0.5))
+			row = append(row, fmt.Sprintf("%.4g %s", medians[len(medians)-1], f.unit[name]))
+		}
+		if len(medians) == 2 {
+			ratio := medians[1] / medians[0]
+			if f.more[name] {
+				ratio = medians[0] / medians[1]
+			}
+			row = append(row, fmt.Sprintf("%.2f", ratio))
+		}
+		_, _ = fmt.Fprintln(w, strings.Join(row, "\t")) // as above
+	}
+	_ = w.Flush() // as above
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Fprintf(out, "load average %s", load) // as above
+	}
+}

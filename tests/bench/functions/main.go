@@ -1,0 +1,112 @@
+// Command functions measures functions on one machine: how long it takes from
+// `func deploy` to the first reply, from nothing to a reply of a function that was
+// scaled to zero, and what a warm request costs; how many events a second go
+// through the broker to a function and back; and the memory of the platform.
+//
+// With -kubeconfig it measures a cluster with Knative beside it, in turns, with
+// the same func and the same function, and prints how many times as good ours is.
+// It is to be run where the cluster's addresses are reachable; -resolve says where
+// the hosts are that its routes and brokers name.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"selvedge.dev/tests/process"
+)
+
+// options are the command line.
+type options struct {
+	program, kubeconfig, registry, host, memory string
+	resolve                                     map[string]string
+	rounds, requests, events                    int
+}
+
+// main runs the measurements.
+func main() {
+	o := options{resolve: map[string]string{}}
+	flag.StringVar(&o.program, "program", "", "the selvedge program to measure; built from the sources by default")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "the `file` of a cluster with Knative to compare with")
+	flag.StringVar(&o.registry, "registry", "", "where images for that cluster go")
+	flag.StringVar(&o.host, "host", "127.0.0.1", "the address of this machine, as that cluster sees it")
+	flag.StringVar(&o.memory, "memory", "", "names of the programs, separated by commas, whose memory that cluster takes")
+	flag.Func("resolve", "`SUFFIX=ADDRESS` of hosts; may be repeated", func(s string) error {
+		suffix, address, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("want SUFFIX=ADDRESS")
+		}
+		o.resolve[suffix] = address
+		return nil
+	})
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured, in turns")
+	flag.IntVar(&o.requests, "requests", 2000, "warm requests a round")
+	flag.IntVar(&o.events, "events", 2000, "events a round")
+	flag.Parse()
+	if err := run(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, "functions:", err)
+		os.Exit(1)
+	}
+}
+
+// run does the measurements.
+func run(ctx context.Context, o options) (err error) {
+	dir, err := os.MkdirTemp("", "selvedge-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if o.program == "" {
+		if o.program, err = process.Build(ctx, dir, "local"); err != nil {
+			return err
+		}
+	}
+	tools := filepath.Join(dir, "tools")
+	if err := os.Mkdir(tools, 0o755); err != nil {
+		return err
+	}
+	if _, err := process.BuildTool(ctx, tools, "tests/clients/func/tools", "func", "-ldflags", "-s -w -X knative.dev/func/pkg/version.Vers=v0.49.2"); err != nil {
+		return err
+	}
+	p, err := process.Start(ctx, o.program, filepath.Join(dir, "data"), "--local-subscribers")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Stop(ctx)) }()
+	ours, err := newOurs(ctx, p, o, filepath.Join(dir, "ours"), tools)
+	if err != nil {
+		return err
+	}
+	targets := []*target{ours}
+	if o.kubeconfig != "" {
+		theirs, err := newTheirs(o, filepath.Join(dir, "theirs"), tools)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, theirs)
+	}
+	f := newFigures(targets)
+	for _, t := range targets {
+		if err := t.prepare(ctx); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	for round := range o.rounds {
+		for _, t := range targets {
+			if err := t.measure(ctx, f, round); err != nil {
+				return fmt.Errorf("%s: round %d: %w", t.name, round+1, err)
+			}
+		}
+	}
+	f.print(os.Stdout)
+	return nil
+}
+
+// patience bounds one step.
+const patience = 5 * time.Minute
