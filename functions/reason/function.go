@@ -35,6 +35,10 @@ type Function struct {
 	// Functions are those of this process, by their names.
 	Functions map[string]function.Handler
 
+	// Deployed are the functions that projects deployed on this machine: nil for
+	// a name that none has.
+	Deployed func(project, name string) delivery.Sink
+
 	// template is where functions by name are, "http://{name}.example.com";
 	// allowed begins the URIs that scripts may have. Start takes them.
 	template string
@@ -102,10 +106,16 @@ func (f *Function) sink(s *reasonv1.Script) (delivery.Sink, error) {
 		if h := f.Functions[name]; h != nil {
 			return delivery.InProcess(h), nil
 		}
+		project := resource.Name(s.GetName()).Project()
+		if f.Deployed != nil {
+			if sink := f.Deployed(project, name); sink != nil {
+				return sink, nil
+			}
+		}
 		if f.template == "" {
 			return nil, refuse("UNKNOWN_FUNCTION", fmt.Errorf("there is no function %s", name))
 		}
-		u := strings.NewReplacer("{name}", name, "{project}", resource.Name(s.GetName()).Project()).Replace(f.template)
+		u := strings.NewReplacer("{name}", name, "{project}", project).Replace(f.template)
 		return delivery.HTTP{URL: u, Client: f.client}, nil
 	}
 	u, err := address(s.GetUri())

@@ -22,6 +22,7 @@ import (
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
+	"selvedge.dev/triggers/delivery"
 )
 
 // What a function replies is what goes on, and nothing else of it is the
@@ -199,6 +200,28 @@ func TestHandle_Fails(t *testing.T) {
 	for _, env := range []map[string]string{{"REASON_ALLOW": "rules"}, {"REASON_FUNCTIONS": "{name}"}, {"REASON_ALLOW": "http://x/../y"}} {
 		require.Error(t, new(reason.Function).Start(t.Context(), env))
 	}
+}
+
+// A function that the project deployed by that name is asked; one of another
+// project is none.
+func TestHandle_Deployed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.create("mine", &reasonv1.Script{Sink: &reasonv1.Script_Function{Function: "calibrate"}})
+	w.create("none", &reasonv1.Script{Sink: &reasonv1.Script_Function{Function: "other"}})
+	w.function.Deployed = func(project, name string) delivery.Sink {
+		if project != "p" || name != "calibrate" {
+			return nil
+		}
+		return delivery.InProcess(handler(func(event.Event) (*event.Event, error) {
+			return reply(t, "com.example.climate", map[string]any{"temperature": 21}), nil
+		}))
+	}
+	out, err := w.function.Handle(w.ctx, message(t, "reason.mine"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"temperature":21}`, string(out.Data()))
+	_, err = w.function.Handle(w.ctx, message(t, "reason.none"))
+	require.Equal(t, "UNKNOWN_FUNCTION", fault.ReasonOf(err))
 }
 
 func TestScript_Refuses(t *testing.T) {

@@ -32,6 +32,7 @@ import (
 	"selvedge.dev/sdk/gateway"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
+	"selvedge.dev/triggers/delivery"
 )
 
 // The permissions of functions and images.
@@ -260,6 +261,15 @@ const visibility = "networking.knative.dev/visibility"
 func (p *Platform) clusterLocal(project, service string) bool {
 	o, err := p.objects.Get(spec.Service, project, service)
 	return err != nil || o.Labels()[visibility] == "cluster-local"
+}
+
+// deployed is where events for a function of a project go, nil if it has none of
+// that name.
+func (p *Platform) deployed(project, name string) delivery.Sink {
+	if _, err := p.objects.Get(spec.Service, project, name); err != nil {
+		return nil
+	}
+	return p.serving.Sink(project, name)
 }
 
 // podLogs opens what a container has written.

@@ -33,7 +33,7 @@ func (p *Platform) functions() map[string]function.Handler {
 		"threshold": threshold.New(),
 		"logging":   &logging.Function{Records: p.records},
 		"scheduler": &scheduler.Function{Timers: p.scheduler},
-		"reason":    &reason.Function{Scripts: p.reason, Publish: p.publishChanges},
+		"reason":    &reason.Function{Scripts: p.reason, Publish: p.publishChanges, Deployed: p.deployed},
 		"emailer":   &emailer.Function{Dir: filepath.Join(p.config.Data, "emailer"), Logger: p.log},
 		"messenger": &messenger.Function{Dir: filepath.Join(p.config.Data, "messenger"), Logger: p.log},
 	}
