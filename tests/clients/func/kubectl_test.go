@@ -59,8 +59,13 @@ func TestKubectl_StaysInItsProject(t *testing.T) {
 	require.NoError(t, err)
 	w.as(other)
 	for _, args := range [][]string{
-		{"get", "secrets"}, {"get", "secret", "s"}, {"get", "secrets", "-A"}, {"get", "secrets", "-w"}, {"delete", "secret", "s"},
-		{"create", "configmap", "c"}, {"label", "secret", "s", "a=b"},
+		{"get", "secrets"},
+		{"get", "secret", "s"},
+		{"get", "secrets", "-A"},
+		{"get", "secrets", "-w"},
+		{"delete", "secret", "s"},
+		{"create", "configmap", "c"},
+		{"label", "secret", "s", "a=b"},
 	} {
 		out, err := w.try(kubectl, append(args, "--namespace=default")...)
 		require.Error(t, err, "%v", args)

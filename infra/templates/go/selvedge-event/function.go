@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 
+	"function/handle"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-
-	"function/handle"
 )
 
 // maxEvent bounds an event.

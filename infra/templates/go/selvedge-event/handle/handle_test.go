@@ -4,9 +4,8 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/cloudevents/sdk-go/v2/event"
-
 	"function/handle"
+	"github.com/cloudevents/sdk-go/v2/event"
 )
 
 // reading is an event with data.
