@@ -83,6 +83,37 @@ func projects(t *testing.T) map[string]project {
 	return all
 }
 
+// TestFuncYAML_OrTheReasonWhyNot holds that every folder of functions is either
+// deployed by func or in the table of docs/functions.md that says why not, and
+// which says nothing else.
+func TestFuncYAML_OrTheReasonWhyNot(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/functions.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(text), "\n| part | why |\n")
+	require.True(t, ok)
+	parts := map[string]bool{}
+	for line := range strings.Lines(table) {
+		part, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(part, ", ") {
+			parts[name] = true
+		}
+	}
+	folders, err := os.ReadDir("../functions")
+	require.NoError(t, err)
+	for _, f := range folders {
+		_, err := os.Stat(filepath.Join("../functions", f.Name(), "func.yaml"))
+		require.NotEqual(t, err == nil, parts[f.Name()], "functions/%s has a func.yaml or a reason in docs/functions.md, and not both", f.Name())
+		delete(parts, f.Name())
+	}
+	for part := range parts {
+		require.Contains(t, part, "the ", "docs/functions.md: functions/%s is no folder", part)
+	}
+}
+
 // TestFuncYAML_SaysWhatTheCodeSays holds every func.yaml against the function:
 // what it is, what it reads of its environment, where it says how it is, and
 // that it is bounded.

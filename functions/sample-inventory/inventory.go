@@ -67,8 +67,8 @@ type Service struct {
 	peers rpc.Server
 }
 
-// New makes the service over its database. Run belongs to it.
-func New(ctx context.Context, o Options) (*Service, error) {
+// NewService makes the service over its database. Run belongs to it.
+func NewService(ctx context.Context, o Options) (*Service, error) {
 	types := new(schema.Registry)
 	desc := inventoryv1.AddTo(types)
 	if err := types.Check(); err != nil {

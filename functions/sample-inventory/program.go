@@ -21,6 +21,8 @@ import (
 	"selvedge.dev/sdk/registry"
 	"selvedge.dev/sdk/rpc"
 	"selvedge.dev/sdk/schema"
+	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 )
 
@@ -32,8 +34,9 @@ type Config struct {
 	// Listen is the address to listen at, Endpoint where others reach it; "" is
 	// the address that it listens at.
 	Listen, Endpoint string
-	// Region is the platform's, Data the folder of the database.
-	Region, Data string
+	// Region is the platform's. Database says which PostgreSQL keeps what there
+	// is; if it is "", a file in the folder Data does.
+	Region, Database, Data string
 	// Logger is told what happens; nil discards.
 	Logger *slog.Logger
 	// Ready, if not nil, is told the address when the service is registered and
@@ -53,14 +56,6 @@ const (
 // may ask it about owners as soon as it knows it, and is ready when it is
 // registered.
 func Serve(ctx context.Context, c Config) (err error) {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	driver, err := sqlite.OpenDriver(ctx, filepath.Join(c.Data, "inventory.db"), sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, driver.Close()) }()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return err
@@ -73,29 +68,21 @@ func Serve(ctx context.Context, c Config) (err error) {
 	if c.Endpoint == "" {
 		c.Endpoint = "http://" + listener.Addr().String()
 	}
-	p := &program{Config: c, registered: make(chan struct{})}
-	var s *Service
-	who := remote.New(remote.Options{URL: c.Platform, Audience: Domain})
-	s, err = New(ctx, Options{
-		Driver: driver, Region: c.Region, Authorize: who.Allow, AuthorizePeers: who.AllowPlatform, Logger: c.Logger,
-		Platform: &rpc.Client{URL: c.Platform, Key: c.Key},
-		Peers: peering.NewClient(peering.Options{
-			Platforms: map[string]peering.Platform{c.Region: {URL: c.Platform, Key: c.Key}}, Logger: c.Logger,
-			Met: func(ctx context.Context, region, identity string) (string, error) {
-				return s.store.Met(ctx, region, identity)
-			},
-		}),
-	})
+	p, err := open(ctx, c)
 	if err != nil {
 		return err
 	}
-	server, err := p.server(s, who)
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, p.driver.Close()) }()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler: p.handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 	}
+	server.RegisterOnShutdown(p.end)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error { return p.register(ctx, s.Schema()) })
+	g.Go(func() error { return p.run(ctx) })
 	g.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -114,33 +101,87 @@ func Serve(ctx context.Context, c Config) (err error) {
 // program is a running process.
 type program struct {
 	Config
+	driver  driver
+	service *Service
+	// handler answers gRPC, gRPC-Web, Connect and REST; end ends the watches.
+	handler http.Handler
+	end     func()
 	// registered is closed when it is.
 	registered chan struct{}
 }
 
-// server is what answers at the port: gRPC, gRPC-Web, Connect and REST.
-func (p *program) server(s *Service, who *remote.Platform) (*http.Server, error) {
-	calls, err := gatewayrpc.New(gatewayrpc.Options{
-		Servers: []gatewayrpc.Server{s}, Internal: []gatewayrpc.Server{s.peers}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.Logger,
-	})
+// driver is a database that belongs to the process.
+type driver interface {
+	store.Driver
+	Close() error
+}
+
+// open opens the service on its database; its driver is to be closed.
+func open(ctx context.Context, c Config) (_ *program, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &program{Config: c, registered: make(chan struct{})}
+	if c.Database != "" {
+		p.driver, err = postgres.Open(ctx, c.Database, postgres.Options{Logger: c.Logger})
+	} else {
+		p.driver, err = sqlite.OpenDriver(ctx, filepath.Join(c.Data, "inventory.db"), sqlite.Options{})
+	}
 	if err != nil {
 		return nil, err
 	}
-	handler := gateway.New(gateway.Options{
+	if err := p.serve(ctx); err != nil {
+		return nil, errors.Join(err, p.driver.Close())
+	}
+	return p, nil
+}
+
+// serve makes the service and what answers at its port.
+func (p *program) serve(ctx context.Context) (err error) {
+	who := remote.New(remote.Options{URL: p.Platform, Audience: Domain})
+	p.service, err = NewService(ctx, Options{
+		Driver: p.driver, Region: p.Region, Authorize: who.Allow, AuthorizePeers: who.AllowPlatform, Logger: p.Logger,
+		Platform: &rpc.Client{URL: p.Platform, Key: p.Key},
+		Peers: peering.NewClient(peering.Options{
+			Platforms: map[string]peering.Platform{p.Region: {URL: p.Platform, Key: p.Key}}, Logger: p.Logger,
+			Met: func(ctx context.Context, region, identity string) (string, error) {
+				return p.service.store.Met(ctx, region, identity)
+			},
+		}),
+	})
+	if err != nil {
+		return err
+	}
+	calls, err := gatewayrpc.New(gatewayrpc.Options{
+		Servers: []gatewayrpc.Server{p.service}, Internal: []gatewayrpc.Server{p.service.peers}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	p.end = calls.End
+	p.handler = remote.Incoming(gateway.New(gateway.Options{
 		Authenticator: who, Calls: calls, Logger: p.Logger, Ready: p.ready,
 		Services: []gateway.Service{gatewayrpc.Doors{
-			Services: []*schema.Service{s.Schema()}, OpenAPI: map[string][]byte{Domain: inventoryv1.OpenAPI},
+			Services: []*schema.Service{p.service.Schema()}, OpenAPI: map[string][]byte{Domain: inventoryv1.OpenAPI},
 		}},
-	})
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler: remote.Incoming(handler), Protocols: protocols, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelDebug),
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+	}))
+	return nil
+}
+
+// run does what goes on beside the calls, until ctx ends.
+func (p *program) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.service.Run(ctx) })
+	g.Go(func() error { return p.register(ctx, p.service.Schema()) })
+	if p.Database != "" { // a revision after this one writes to it too
+		g.Go(func() error {
+			if err := p.service.store.Follow(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
 	}
-	server.RegisterOnShutdown(calls.End)
-	return server, nil
+	return g.Wait()
 }
 
 // ready is why requests should go elsewhere now.

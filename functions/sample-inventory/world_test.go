@@ -144,7 +144,7 @@ func open(t *testing.T) *world {
 	peers := new(reference.Local)
 	w := &world{lower: newLower(t, peers), ctx: iam.WithPrincipal(t.Context(), iam.Principal{Kind: iam.Admin, Name: "admin"})}
 	var err error
-	w.inventory, err = inventory.New(t.Context(), inventory.Options{
+	w.inventory, err = inventory.NewService(t.Context(), inventory.Options{
 		Driver: openDriver(t), Region: "eu", Authorize: service.Allow, Platform: w.lower, Peers: peers,
 	})
 	require.NoError(t, err)

@@ -46,7 +46,7 @@ func requirements(packages []*pkg) ([]requirement, error) {
 	return all, nil
 }
 
-// module adds go.mod and go.sum to files.
+// module adds go.mod, go.sum and the go.work of func's build to files.
 func (p project) module(packages []*pkg, files map[string][]byte) error {
 	all, err := requirements(packages)
 	if err != nil {
@@ -60,6 +60,7 @@ func (p project) module(packages []*pkg, files map[string][]byte) error {
 	own := packages[i].Module // the function's own package is one of them
 	files["go.mod"] = []byte("module " + own.Path + "\n\ngo " + own.GoVersion + "\n" + block(all, true) + block(all, false))
 	files["go.sum"] = []byte(checksums(string(sums), all))
+	files[workspace+"/go.work"] = []byte(strings.ReplaceAll(workspaceText, "VERSION", own.GoVersion))
 	return nil
 }
 

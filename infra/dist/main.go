@@ -8,7 +8,7 @@
 // the repository's module path and, in their places, only the packages that
 // the function imports, so nothing is renamed and nothing need be published.
 // Its root package, which func's scaffolding imports, serves the function by
-// sdk/function. The same sources give the same project, byte by byte; only what
+// sdk/function, or by its own ServeHTTP. The same sources give the same project, byte by byte; only what
 // func notes in func.yaml about a deployment is kept from the project before.
 package main
 
@@ -80,7 +80,7 @@ func (p project) write(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read its packages: %w", err)
 	}
-	files["function.go"] = p.entry()
+	files["function.go"] = p.entry(files)
 	files[".funcignore"], files[".gitignore"] = []byte(funcignore), []byte(gitignore)
 	if files["LICENSE"], err = os.ReadFile(filepath.Join(p.root, "LICENSE")); err != nil {
 		return fmt.Errorf("read the licence: %w", err)
@@ -143,7 +143,7 @@ func (p project) clear() error {
 		return errors.New("it is not empty, and nothing that dist wrote")
 	}
 	for _, e := range entries {
-		if e.Name() == ".func" {
+		if e.Name() == workspace {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(p.out, e.Name())); err != nil {

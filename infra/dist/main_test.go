@@ -119,7 +119,7 @@ func TestRun_WritesOnlyWhatTheFunctionNeeds(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{
-		".funcignore", ".gitignore", "LICENSE", "func.yaml", "function.go",
+		".func/go.work", ".funcignore", ".gitignore", "LICENSE", "func.yaml", "function.go",
 		"functions/echo/function.go", "functions/echo/greeting.txt", "functions/echo/machine_arm.go", "functions/echo/machine_other.go",
 		"go.mod", "go.sum", "tiny/tiny.go",
 	}, others)

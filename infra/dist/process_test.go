@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,7 +24,7 @@ import (
 )
 
 // scaffold is what func puts around a project, but for its own middleware: a
-// module beside it that replaces the project's module by its folder, imports
+// module in it that replaces the project's module by its folder, imports
 // its root package and serves it.
 const scaffold = `package main
 
@@ -57,30 +58,33 @@ func main() {
 }
 `
 
-// build compiles the project in dir as func's host builder does, and returns
-// the program.
+// build compiles the project in dir as func's host builder does: by the plain go
+// command with no environment, in a module of func's that asks for an older
+// version of a module. It returns the program.
 func build(t *testing.T, dir string) string {
 	t.Helper()
 	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	require.NoError(t, err)
 	sum, err := os.ReadFile(filepath.Join(dir, "go.sum"))
 	require.NoError(t, err)
-	module := strings.Replace(string(mod), "module selvedge.dev\n", "module s\n", 1)
-	module += "\nrequire selvedge.dev v0.0.0-00010101000000-000000000000\n\nreplace selvedge.dev => " + dir + "\n"
+	sys := regexp.MustCompile(`(?m)^\tgolang.org/x/sys .*\n`)
+	module := strings.Replace(sys.ReplaceAllString(string(mod), ""), "module selvedge.dev\n", "module s\n", 1)
+	module += "\nrequire selvedge.dev v0.0.0-00010101000000-000000000000\n\nreplace selvedge.dev => ./f\n\nrequire golang.org/x/sys v0.18.0\n"
 
-	around := t.TempDir()
+	around := filepath.Join(dir, ".func", "build")
+	require.NoError(t, os.MkdirAll(around, 0o755))
+	require.NoError(t, os.Symlink("../..", filepath.Join(around, "f")))
 	for name, text := range map[string]string{"main.go": scaffold, "go.mod": module, "go.sum": string(sum)} {
 		require.NoError(t, os.WriteFile(filepath.Join(around, name), []byte(text), 0o644))
 	}
-	program := filepath.Join(around, "f")
-	for _, c := range []struct{ dir, flags, args string }{
-		{dir, "-mod=readonly", "build ./..."},
-		{dir, "-mod=mod", "build ./..."},
-		{around, "-mod=mod", "build -o " + program},
+	program := filepath.Join(t.TempDir(), "f")
+	for _, c := range []struct{ dir, args string }{
+		{dir, "build ./..."},
+		{around, "build -o " + program},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", strings.Fields(c.args)...)
 		cmd.Dir = c.dir
-		cmd.Env = append(os.Environ(), "GOFLAGS="+c.flags, "GOWORK=off", "CGO_ENABLED=0")
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=", "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", c.args, out)
 	}
@@ -184,7 +188,7 @@ func TestFunctions_RunAsProcesses(t *testing.T) {
 			t.Parallel()
 			out := t.TempDir()
 			dist(t, repository, out, name)
-			env := append(settings(t, config), "SELVEDGE_URL="+away.URL, "SELVEDGE_KEY=key", "SELVEDGE_LOGSTORE="+filepath.Join(t.TempDir(), "events.db"))
+			env := append(settings(t, config), "SELVEDGE_URL="+away.URL, "SELVEDGE_KEY=key", "SELVEDGE_LOGSTORE="+filepath.Join(t.TempDir(), "events.db"), "SELVEDGE_DATA="+t.TempDir(), "SELVEDGE_ENDPOINT="+away.URL)
 			url := start(t, build(t, filepath.Join(out, name)), env...)
 			resp := post(t, url)
 			body, err := io.ReadAll(resp.Body)

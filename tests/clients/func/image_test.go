@@ -143,7 +143,7 @@ func TestImages_OfFunctions(t *testing.T) {
 	t.Parallel()
 	root, err := process.Root()
 	require.NoError(t, err)
-	names := []string{"writer", "sample-inventory"} // one of events, one that serves
+	names := []string{"writer"}
 	if os.Getenv(allImages) != "" {
 		names = nil
 		files, err := filepath.Glob(filepath.Join(root, "functions", "*", "func.yaml"))
