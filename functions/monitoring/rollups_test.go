@@ -18,6 +18,7 @@ import (
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/catalog"
+	"selvedge.dev/tsdb/distribution"
 	"selvedge.dev/tsdb/memory"
 	"selvedge.dev/tsdb/query"
 	"selvedge.dev/tsdb/rollup"
@@ -141,6 +142,49 @@ func TestRollups_Life(t *testing.T) {
 	require.Equal(t, http.StatusOK, code)
 	require.JSONEq(t, `{"rollups":[]}`, body)
 	require.Equal(t, "RAW", r.ask("true")["source"])
+}
+
+// A rollup of a metric of distributions is declared and used for a percentile.
+func TestRollups_Distributions(t *testing.T) {
+	t.Parallel()
+	r := newRolled(t)
+	code, body := r.call(http.MethodPost, "/v3/projects/p/metricDescriptors", `{"type":"m/d","metricKind":"DELTA","valueType":"DISTRIBUTION"}`)
+	require.Equal(t, http.StatusOK, code, body)
+	const path = "/v3/projects/p/metricRollups/m/d"
+	code, body = r.call(http.MethodPut, path, `{"rollups":[{"period":"3600s","aligners":["ALIGN_MEAN"]}]}`)
+	require.Equal(t, http.StatusBadRequest, code)
+	require.Contains(t, body, "ALIGN_MEAN cannot be applied to a DELTA metric of DISTRIBUTION values")
+	code, body = r.call(http.MethodPut, path, `{"rollups":[{"period":"3600s","aligners":["ALIGN_PERCENTILE_50"]}]}`)
+	require.Equal(t, http.StatusOK, code, body)
+	series := &tsdb.Series{Project: "p", Metric: "m/d", Resource: "device", Kind: tsdb.Delta, ValueType: tsdb.Distributed}
+	for i := range 120 {
+		at := r.now.Truncate(time.Hour).Add(-time.Duration(i) * time.Minute)
+		d := distribution.Of(tsdb.Buckets{Kind: tsdb.LinearBuckets, Finite: 2, Width: 10}, float64(i%20))
+		require.NoError(t, r.keeper.Append(t.Context(), []tsdb.Sample{{Series: series, Time: tsdb.Millis(at.UnixMilli()), Distribution: d}}))
+	}
+	r.settle()
+	v := url.Values{
+		"filter": {`metric.type = "m/d"`}, "interval.startTime": {"2026-06-01T10:00:00Z"}, "interval.endTime": {"2026-06-01T12:00:00Z"},
+		"aggregation.perSeriesAligner": {"ALIGN_PERCENTILE_50"}, "aggregation.alignmentPeriod": {"3600s"}, "explain": {"true"},
+	}
+	code, body = r.call(http.MethodGet, "/v3/projects/p/timeSeries?"+v.Encode(), "")
+	require.Equal(t, http.StatusOK, code, body)
+	var out struct {
+		TimeSeries []struct {
+			Points []struct{ Value struct{ DoubleValue float64 } }
+		}
+		Explain struct {
+			Source           string
+			Samples, Windows int
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &out))
+	require.Equal(t, "ROLLUP", out.Explain.Source)
+	require.Zero(t, out.Explain.Samples)
+	require.Equal(t, 2, out.Explain.Windows)
+	require.Len(t, out.TimeSeries[0].Points, 2)
+	// Half of 60 values lie below 10, the end of the first bucket.
+	require.InDelta(t, 10, out.TimeSeries[0].Points[0].Value.DoubleValue, 1e-9)
 }
 
 // What cannot be declared is refused with its field, and nobody without the

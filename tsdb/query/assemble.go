@@ -42,6 +42,8 @@ type pieces struct {
 	series *tsdb.Series
 	all    tsdb.Points
 	sorted bool
+	// bytes is what they were held for.
+	bytes int64
 }
 
 // assemble takes all series of the selection through the stages. What it is
@@ -70,7 +72,7 @@ func (a *assembly) readRuns(ctx context.Context) error {
 	var err error
 	a.kept, stored, err = a.engine.opts.Rollups.Read(ctx, rollup.Read{
 		Rule: a.rule, Fields: a.method.Needs, After: first.Start, Until: last.End,
-		Keep: keep, Where: a.sel.Where, MaxSeries: a.sel.MaxSeries, MaxPoints: a.sel.MaxPoints, Hold: a.lease.hold,
+		Exemplars: a.exemplars, Keep: keep, Where: a.sel.Where, MaxSeries: a.sel.MaxSeries, MaxPoints: a.sel.MaxPoints, Hold: a.lease.hold,
 	})
 	if err != nil {
 		return err
@@ -186,7 +188,11 @@ func (a *assembly) readPoints(ctx context.Context, span tsdb.Interval, keep func
 func (a *assembly) take(into *tsdb.Series, key string, points tsdb.Points, within map[string]map[tsdb.Millis]bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.lease.hold(int64(points.Len()) * pointBytes); err != nil {
+	if slices.ContainsFunc(points.Distributions, rollup.Dynamic) {
+		return errDynamic
+	}
+	bytes := heldBytes(points)
+	if err := a.lease.hold(bytes); err != nil {
 		return err
 	}
 	a.room = max(1, a.room-points.Len())
@@ -195,17 +201,25 @@ func (a *assembly) take(into *tsdb.Series, key string, points tsdb.Points, withi
 		p = &pieces{series: into, sorted: true}
 		a.points[key] = p
 	}
+	p.bytes += bytes
 	if n := p.all.Len(); n > 0 && points.Len() > 0 && points.Times[0] <= p.all.Times[n-1] {
 		p.sorted = false
 	}
 	if within == nil {
 		p.all.Times = append(p.all.Times, points.Times...)
 		p.all.Values = append(p.all.Values, points.Values...)
+		p.all.Distributions = append(p.all.Distributions, points.Distributions...)
 		return nil
 	}
 	for i, t := range points.Times {
-		if within[key][a.rule.EndOf(t)] {
-			p.all.Times, p.all.Values = append(p.all.Times, t), append(p.all.Values, points.Values[i])
+		if !within[key][a.rule.EndOf(t)] {
+			continue
+		}
+		p.all.Times = append(p.all.Times, t)
+		if points.Distributions != nil {
+			p.all.Distributions = append(p.all.Distributions, points.Distributions[i])
+		} else {
+			p.all.Values = append(p.all.Values, points.Values[i])
 		}
 	}
 	return nil
@@ -221,9 +235,14 @@ func (p *pieces) sort() {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(p.all.Times[i], p.all.Times[j]) })
-	out := tsdb.Points{Times: make([]tsdb.Millis, len(order)), Values: make([]float64, len(order))}
-	for at, i := range order {
-		out.Times[at], out.Values[at] = p.all.Times[i], p.all.Values[i]
+	out := tsdb.Points{Times: make([]tsdb.Millis, 0, len(order))}
+	for _, i := range order {
+		out.Times = append(out.Times, p.all.Times[i])
+		if p.all.Distributions != nil {
+			out.Distributions = append(out.Distributions, p.all.Distributions[i])
+		} else {
+			out.Values = append(out.Values, p.all.Values[i])
+		}
 	}
 	p.all, p.sorted = out, true
 }
@@ -271,7 +290,7 @@ func (a *assembly) forget(keys []string) {
 			delete(a.kept, key)
 		}
 		if p := a.points[key]; p != nil {
-			a.lease.refund(pointBytes * int64(p.all.Len()))
+			a.lease.refund(p.bytes)
 			delete(a.points, key)
 		}
 	}
@@ -324,7 +343,11 @@ func (a *assembly) alignOne(key string) (collected, error) {
 	if err != nil {
 		return collected{}, err
 	}
-	f.run(k, a.choice, a.dirty[key])
+	if a.rule.Distributed() {
+		f.out = st.aligner.Align(st.grid, s, a.standing(k, f.points, a.dirty[key]))
+	} else {
+		f.run(k, a.choice, a.dirty[key])
+	}
 	return collected{Result{Series: out, Points: f.out, Period: st.grid.Period}, key}, nil
 }
 

@@ -47,6 +47,8 @@ type choice struct {
 	// block is how much time the storage reads at least.
 	block tsdb.Millis
 	cost  float64
+	// exemplars says that the answer has those of the distributions.
+	exemplars bool
 }
 
 // choose is the rollup that answers the first stage with the least reading, or
@@ -73,7 +75,7 @@ func (e *Engine) choose(ctx context.Context, p *plan, project string) (*choice, 
 	for _, rule := range rules {
 		c := &choice{rule: rule, reads: tsdb.Interval{Start: reads.Start - 1, End: reads.End}}
 		var ok bool
-		if c.method, ok = rollup.MethodOf(st.aligner.String(), rule.Metric.Kind); !ok || !rule.Has(c.method.Needs) || !c.suits(p) {
+		if c.method, ok = rollup.MethodOf(st.aligner.String(), rule.Metric.Kind, rule.Metric.ValueType); !ok || !rule.Has(c.method.Needs) || !c.suits(p) {
 			continue
 		}
 		why = "reading the points is no more than reading a rollup and the edges of its windows"
@@ -85,7 +87,27 @@ func (e *Engine) choose(ctx context.Context, p *plan, project string) (*choice, 
 			best = c
 		}
 	}
+	if best != nil {
+		best.exemplars = p.distributes(&best.rule.Metric)
+	}
 	return best, why, nil
+}
+
+// distributes reports whether the stages make distributions of the points of a
+// metric, or cannot be applied to it.
+func (p *plan) distributes(d *tsdb.Descriptor) bool {
+	s := &tsdb.Series{Kind: d.Kind, ValueType: d.ValueType}
+	var err error
+	for i := range p.stages {
+		st := &p.stages[i]
+		if s, err = st.aligner.Output(s); err != nil {
+			return true
+		}
+		if s, err = st.reducer.Output(s); err != nil {
+			return true
+		}
+	}
+	return s.ValueType == tsdb.Distributed
 }
 
 // suits reports whether the series of the rule are those of the plan, or groups
@@ -98,7 +120,7 @@ func (c *choice) suits(p *plan) bool {
 	known := func(f filter.Field) bool {
 		return f == filter.MetricType() || f == filter.ResourceType() || f == filter.Project() || slices.Contains(c.rule.GroupBy, f)
 	}
-	return st.reducer.String() == c.method.Reducer && p.filter.Only(known) && !slices.ContainsFunc(st.groupBy, func(f filter.Field) bool { return !known(f) })
+	return slices.Contains(c.method.Reducers, st.reducer.String()) && p.filter.Only(known) && !slices.ContainsFunc(st.groupBy, func(f filter.Field) bool { return !known(f) })
 }
 
 // weigh finds the runs, and reports whether reading them and the rest is less

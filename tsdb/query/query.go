@@ -178,7 +178,7 @@ func (c *collector) answer(ctx context.Context, e *Engine, project string) error
 	case err != nil:
 		return err
 	case by != nil:
-		err = c.assemble(ctx, e, by, sel)
+		err = c.assembled(ctx, e, by, sel)
 	default:
 		err = c.read(ctx, e.store, sel)
 		c.tracer.raw(sel.Interval, why)

@@ -39,28 +39,37 @@ type rolling struct {
 	unsynced []tsdb.Sample
 	greatest float64
 	used     *atomic.Int64
+	// distributed says that the metric is one of distributions.
+	distributed bool
+	// reducer is that of the question.
+	reducer string
 }
+
+// distributions names the questions of distributions.
+const distributions = "distributions"
 
 // openStore is a storage of the metric.
 type openStore func(rt *rapid.T, dir string, d tsdb.Descriptor) tsdb.Store
 
-// newRolling draws a metric with rollups that an aligner can be answered from.
-func newRolling(rt *rapid.T, rule validity.Rule, open openStore, used *atomic.Int64) *rolling {
+// open makes what is tested, of a drawn metric with rollups that the aligner can
+// be answered from.
+func (r *rolling) open(open openStore) {
+	rt, rule := r.rt, r.rule
 	// Rollups begin with the retention, at a drawn instant of the clock.
-	r := &rolling{rt: rt, rule: rule, now: noon, used: used}
+	r.now = noon
 	kinds := slices.DeleteFunc(slices.Clone(rule.Kinds), func(k tsdb.MetricKind) bool {
-		_, ok := rollup.MethodOf(rule.Name, k)
+		_, ok := rollup.MethodOf(rule.Name, k, sortOf(r.distributed))
 		return !ok
 	})
-	types := slices.DeleteFunc(slices.Clone(rule.Types), func(t tsdb.ValueType) bool { return t == tsdb.Distributed })
+	types := slices.DeleteFunc(slices.Clone(rule.Types), func(t tsdb.ValueType) bool { return (t == tsdb.Distributed) != r.distributed })
 	r.descriptor = tsdb.Descriptor{
 		Project: "p", Type: "m", Unit: "By", Kind: rapid.SampledFrom(kinds).Draw(rt, "kind"), ValueType: rapid.SampledFrom(types).Draw(rt, "type"),
 		Details: &tsdb.Details{SamplePeriod: time.Minute},
 	}
-	method, _ := rollup.MethodOf(rule.Name, r.descriptor.Kind)
+	method, _ := rollup.MethodOf(rule.Name, r.descriptor.Kind, r.descriptor.ValueType)
 	for _, period := range rapid.SliceOfNDistinct(rapid.SampledFrom([]time.Duration{10 * time.Second, time.Minute, 15 * time.Minute, time.Hour}), 1, 3, rapid.ID).Draw(rt, "periods") {
 		one := tsdb.Rollup{Period: period, Aligners: []string{rule.Name}}
-		if method.Reducer != "" && rapid.Bool().Draw(rt, "groups") {
+		if len(method.Reducers) > 0 && rapid.Bool().Draw(rt, "groups") {
 			one.GroupBy = []string{"metric.labels.room"}
 		}
 		r.descriptor.Details.Rollups = append(r.descriptor.Details.Rollups, one)
@@ -83,7 +92,14 @@ func newRolling(rt *rapid.T, rule validity.Rule, open openStore, used *atomic.In
 		return k
 	}
 	r.keeper = r.again()
-	return r
+}
+
+// sortOf is a value type of distributions or of numbers.
+func sortOf(distributed bool) tsdb.ValueType {
+	if distributed {
+		return tsdb.Distributed
+	}
+	return tsdb.Double
 }
 
 // samples draws a batch, of any order and any age of three hours.
@@ -95,13 +111,19 @@ func (r *rolling) samples() []tsdb.Sample {
 		i := rapid.IntRange(0, 3).Draw(rt, "series")
 		s := room("m", fmt.Sprint(i%2))
 		s.MetricLabels = append(s.MetricLabels, tsdb.Label{Name: "sensor", Value: fmt.Sprint(i)})
+		age := time.Duration(rapid.OneOf(rapid.IntRange(0, late*1000), rapid.Map(rapid.IntRange(0, late/60), func(n int) int { return n * 60_000 })).Draw(rt, "at")) * time.Millisecond
+		at := r.now.Add(-age)
+		if r.distributed {
+			s.ValueType = tsdb.Distributed
+			batch = append(batch, tsdb.Sample{Series: s, Time: tsdb.Millis(at.UnixMilli()), Distribution: r.distribution(i, at)})
+			continue
+		}
 		v := float64(rapid.IntRange(0, 1).Draw(rt, "true"))
 		if r.descriptor.ValueType != tsdb.Bool {
 			v = rapid.OneOf(rapid.Float64Range(-1e6, 1e6), rapid.Map(rapid.IntRange(0, 50), func(n int) float64 { return float64(n) / 4 })).Draw(rt, "value")
 		}
 		r.greatest = max(r.greatest, math.Abs(v))
-		age := time.Duration(rapid.OneOf(rapid.IntRange(0, late*1000), rapid.Map(rapid.IntRange(0, late/60), func(n int) int { return n * 60_000 })).Draw(rt, "at")) * time.Millisecond
-		batch = append(batch, tsdb.Sample{Series: s, Time: tsdb.Millis(r.now.Add(-age).UnixMilli()), Value: v})
+		batch = append(batch, tsdb.Sample{Series: s, Time: tsdb.Millis(at.UnixMilli()), Value: v})
 	}
 	if rapid.IntRange(0, 3).Draw(rt, "twice") == 0 {
 		batch = append(batch, batch...)
@@ -151,12 +173,13 @@ func (r *rolling) ask() {
 	if rapid.Bool().Draw(rt, "filtered") {
 		req.Filter += ` AND metric.labels.room = "1"`
 	}
-	if method, _ := rollup.MethodOf(r.rule.Name, r.descriptor.Kind); method.Reducer != "" && rapid.Bool().Draw(rt, "reduced") {
-		req.Aggregation.CrossSeriesReducer = method.Reducer
+	if method, _ := rollup.MethodOf(r.rule.Name, r.descriptor.Kind, r.descriptor.ValueType); len(method.Reducers) > 0 && rapid.Bool().Draw(rt, "reduced") {
+		req.Aggregation.CrossSeriesReducer = rapid.SampledFrom(method.Reducers).Draw(rt, "reducer")
 		if rapid.Bool().Draw(rt, "grouped") {
 			req.Aggregation.GroupByFields = []string{"metric.labels.room"}
 		}
 	}
+	r.reducer = req.Aggregation.CrossSeriesReducer
 	ctx := context.Background()
 	want, err := query.New(r.store, query.Options{}).List(ctx, req)
 	require.NoError(rt, err)
@@ -170,6 +193,10 @@ func (r *rolling) ask() {
 		g := got.Results[i]
 		require.Equal(rt, w.Series, g.Series)
 		require.Equal(rt, w.Points.Times, g.Points.Times)
+		require.Len(rt, g.Points.Distributions, len(w.Points.Distributions))
+		for j, d := range w.Points.Distributions {
+			requireSame(rt, d, g.Points.Distributions[j], distributionDelta)
+		}
 		for j, v := range w.Points.Values {
 			require.InDelta(rt, v, g.Points.Values[j], r.tolerance(), "window %d of %s", w.Points.Times[j], w.Series.Key())
 		}
@@ -179,6 +206,14 @@ func (r *rolling) ask() {
 // tolerance is how far an answer may be off: nothing but for sums, which are
 // rounded.
 func (r *rolling) tolerance() float64 {
+	switch {
+	case r.distributed && r.reducer == "REDUCE_STDDEV":
+		return math.Sqrt(distributionDelta)
+	case r.distributed && r.reducer == "REDUCE_MEAN":
+		return distributionDelta
+	case r.distributed:
+		return 0
+	}
 	switch r.rule.Name {
 	case "ALIGN_COUNT", "ALIGN_COUNT_TRUE", "ALIGN_COUNT_FALSE", "ALIGN_FRACTION_TRUE", "ALIGN_MIN", "ALIGN_MAX", "ALIGN_NEXT_OLDER":
 		return 0
@@ -198,11 +233,15 @@ func alike(t *testing.T, open openStore, steps int) {
 		"counter": func(rule validity.Rule) bool { return slices.Contains(rule.Kinds, tsdb.Cumulative) },
 		"exact":   func(rule validity.Rule) bool { return exact(rule.Name) },
 		"sum":     func(rule validity.Rule) bool { return !exact(rule.Name) },
+		// Most aligners of these are of merged distributions.
+		distributions: func(rule validity.Rule) bool { return slices.Contains(rule.Types, tsdb.Distributed) },
+		"growing":     func(rule validity.Rule) bool { return rule.Name == "ALIGN_DELTA" },
 	} {
+		distributed := name == distributions || name == "growing"
 		var rules []validity.Rule
 		for _, rule := range validity.Rules(validity.Aligner) {
 			possible := slices.ContainsFunc(rule.Kinds, func(k tsdb.MetricKind) bool {
-				_, ok := rollup.MethodOf(rule.Name, k)
+				_, ok := rollup.MethodOf(rule.Name, k, sortOf(distributed))
 				return ok
 			})
 			if possible && is(rule) {
@@ -213,7 +252,8 @@ func alike(t *testing.T, open openStore, steps int) {
 			t.Parallel()
 			var used atomic.Int64
 			rapid.Check(t, func(rt *rapid.T) {
-				r := newRolling(rt, rapid.SampledFrom(rules).Draw(rt, "rule"), open, &used)
+				r := &rolling{rt: rt, rule: rapid.SampledFrom(rules).Draw(rt, "rule"), used: &used, distributed: distributed}
+				r.open(open)
 				for range rapid.IntRange(1, steps).Draw(rt, "steps") {
 					r.happen()
 					r.ask()

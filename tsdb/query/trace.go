@@ -96,7 +96,7 @@ func (t *tracer) raw(iv tsdb.Interval, why string) {
 	series, samples := t.counted()
 	t.Why = why
 	t.Spans = []Span{{Start: iv.Start - 1, End: iv.End, Series: series, Samples: samples}}
-	t.Series, t.Samples = series, samples
+	t.Series, t.Samples, t.Windows, t.Stored = series, samples, 0, 0
 }
 
 // trace is what was gathered, nil if nothing was asked for.

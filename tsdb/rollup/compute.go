@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"selvedge.dev/tsdb"
+	"selvedge.dev/tsdb/distribution"
 )
 
 // The samples that a pass should read, about: fewer, and the next one takes
@@ -320,7 +321,7 @@ func (c *computation) runSlice(ctx context.Context, iv tsdb.Interval) error {
 	}
 	err := scan(ctx, c.keeper.inner, sel, func(s *tsdb.Series, points tsdb.Points) (any, error) {
 		into := c.rule.Of(s)
-		return aligned{into, into.Key(), c.rule.windows(points), points.Len()}, nil
+		return aligned{into, into.Key(), c.rule.windows(points), sizeOf(points)}, nil
 	}, func(_ *tsdb.Series, made any) (bool, error) {
 		return true, c.take(ctx, made.(aligned))
 	})
@@ -343,7 +344,7 @@ func (c *computation) runSlice(ctx context.Context, iv tsdb.Interval) error {
 // windows are the Partials of the windows that have points.
 func (r *Rule) windows(points tsdb.Points) []window {
 	var all []window
-	if points.Distributions != nil {
+	if (points.Distributions != nil) != r.Distributed() {
 		return nil
 	}
 	for from := 0; from < points.Len(); {
@@ -351,10 +352,23 @@ func (r *Rule) windows(points tsdb.Points) []window {
 		for to < points.Len() && points.Times[to] <= end {
 			to++
 		}
-		all = append(all, window{end, Of(points.Times[from:to], points.Values[from:to])})
+		if r.Distributed() {
+			all = append(all, window{end, ofDistributions(r.fields, points.Slice(from, to))})
+		} else {
+			all = append(all, window{end, Of(points.Times[from:to], points.Values[from:to])})
+		}
 		from = to
 	}
 	return all
+}
+
+// sizeOf is as how many samples points count.
+func sizeOf(points tsdb.Points) int {
+	n := points.Len()
+	for _, d := range points.Distributions {
+		n += distribution.Parts(d) - 1
+	}
+	return n
 }
 
 // take writes what was made of a series, or adds it to its group.
@@ -383,28 +397,26 @@ func (c *computation) take(ctx context.Context, a aligned) error {
 
 // write writes the windows of a series or group that are the task's.
 func (c *computation) write(ctx context.Context, a aligned) error {
-	fields := c.rule.fields
+	versions := c.versions(&a)
 	for i := range layout {
 		f := &layout[i]
-		if fields&f.field == 0 {
+		if c.rule.fields&f.field == 0 {
 			continue
 		}
 		into := c.rule.hidden(a.into, f.name)
 		var rest *tsdb.Series
 		for j := range a.windows {
 			w := &a.windows[j]
-			version, ok := c.version(a.key, w.end)
-			if !ok {
-				continue
-			}
-			if !w.finite(fields) {
-				if f.field == fields&-fields { // said once, with the first field
-					c.unfit = append(c.unfit, mark{a.key, w.end})
-				}
+			if versions[j] < 0 {
 				continue
 			}
 			start := w.end - c.rule.Period
-			at, v := start+1+tsdb.Millis(version), f.value(&w.Partial, start)
+			at := start + 1 + tsdb.Millis(versions[j])
+			if f.distribution != nil {
+				c.writeDistribution(f, a.into, w, at)
+				continue
+			}
+			v := f.value(&w.Partial, start)
 			if f.exact {
 				kept, left := split(v)
 				if left != 0 {
@@ -424,6 +436,24 @@ func (c *computation) write(ctx context.Context, a aligned) error {
 		}
 	}
 	return nil
+}
+
+// versions are those that the windows of a series or group are written as, -1
+// for one that is none of the task's or cannot be kept.
+func (c *computation) versions(a *aligned) []int64 {
+	versions := make([]int64, len(a.windows))
+	for j := range a.windows {
+		w := &a.windows[j]
+		version, ok := c.version(a.key, w.end)
+		if ok && (w.Distributions != nil && !c.fitted(a.into, w) || !w.finite(c.rule.fields)) {
+			c.unfit = append(c.unfit, mark{a.key, w.end})
+			ok = false
+		}
+		if versions[j] = version; !ok {
+			versions[j] = -1
+		}
+	}
+	return versions
 }
 
 // send appends what has gathered.

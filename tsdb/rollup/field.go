@@ -7,7 +7,7 @@ import (
 	"selvedge.dev/tsdb"
 )
 
-// Fields is a set of the fields of a Partial.
+// Fields is a set of the fields of a Partial, and of its Distributions.
 type Fields uint16
 
 // The fields. Their numbers are not stored.
@@ -23,6 +23,9 @@ const (
 	FirstAt
 	LastAt
 	Increase
+	Merged
+	Head
+	Tail
 )
 
 // stored is one field as it is stored: in a series of its own, and if it has
@@ -33,10 +36,14 @@ type stored struct {
 	name string
 	// exact fields have a second series, of the same name and restSuffix.
 	exact bool
-	of    func(p *Partial) *float64
+	// bare fields have a second series for what has too many exemplars.
+	bare bool
+	of   func(p *Partial) *float64
 	// at is, instead of of, a time, which is stored as milliseconds since the
 	// window's start.
 	at func(p *Partial) *tsdb.Millis
+	// distribution is, instead of both, a distribution.
+	distribution func(d *Distributions) **tsdb.Distribution
 }
 
 // restSuffix is added to the name of a field for its second series.
@@ -55,6 +62,9 @@ var layout = []stored{
 	{field: FirstAt, name: "firstat", at: func(p *Partial) *tsdb.Millis { return &p.FirstAt }},
 	{field: LastAt, name: "lastat", at: func(p *Partial) *tsdb.Millis { return &p.LastAt }},
 	{field: Increase, name: "increase", of: func(p *Partial) *float64 { return &p.Increase }},
+	{field: Merged, name: mergedName, bare: true, distribution: func(d *Distributions) **tsdb.Distribution { return &d.Merged }},
+	{field: Head, name: "head", distribution: func(d *Distributions) **tsdb.Distribution { return &d.Head }},
+	{field: Tail, name: "tail", distribution: func(d *Distributions) **tsdb.Distribution { return &d.Tail }},
 }
 
 // value is the field of a Partial of a window that starts at start, as it is

@@ -27,6 +27,9 @@ type Partial struct {
 	// Increase is how much a counter grew from First to Last, resets counted
 	// as tsdb/align does.
 	Increase float64
+	// Distributions are what is known of points that are distributions, of
+	// which only the count and the times are above; nil of numbers.
+	Distributions *Distributions
 }
 
 // Of is the Partial of points, which are in ascending order of time.
@@ -66,6 +69,9 @@ func (p *Partial) Add(q *Partial) {
 	case p.Count == 0:
 		*p = *q
 		return
+	}
+	if q.Distributions != nil {
+		p.Distributions = p.Distributions.with(q.Distributions)
 	}
 	apart := q.Sum/q.Count - p.Sum/p.Count
 	p.M2 += q.M2 + apart*apart*p.Count*q.Count/(p.Count+q.Count)
@@ -109,23 +115,30 @@ type Method struct {
 	Aligner string
 	// Needs are the fields of a Partial that it is computed from.
 	Needs Fields
-	// Reducer is the reducer that may be applied to the values of all series
-	// in one go with the aligner, "" for none: the value of points of several
-	// series is then what the reducer makes of each one's value.
-	Reducer string
+	// Reducers are those that may be applied to the values of all series in
+	// one go with the aligner, none when there is no such one: the value of
+	// points of several series is then what the reducer makes of each one's
+	// value.
+	Reducers []string
 	// Before says that it measures from the last point before the window.
 	Before bool
 	value  func(p *Partial, width tsdb.Millis, before Before) (float64, bool)
 }
 
-// MethodOf is the method of an aligner for metrics of a kind, or false when
-// rollups cannot answer it. Whether it is valid for the metric is the business
-// of tsdb/validity.
-func MethodOf(aligner string, kind tsdb.MetricKind) (Method, bool) {
-	m, ok := methods[aligner]
-	if kind == tsdb.Cumulative {
-		m, ok = counters[aligner]
+// MethodOf is the method of an aligner for metrics of a kind and value type, or
+// false when rollups cannot answer it. Whether it is valid for the metric is the
+// business of tsdb/validity.
+func MethodOf(aligner string, kind tsdb.MetricKind, valueType tsdb.ValueType) (Method, bool) {
+	all := methods
+	switch {
+	case valueType == tsdb.Distributed && kind == tsdb.Cumulative:
+		all = growing
+	case valueType == tsdb.Distributed:
+		all = merging
+	case kind == tsdb.Cumulative:
+		all = counters
 	}
+	m, ok := all[aligner]
 	m.Aligner = aligner
 	return m, ok
 }
@@ -140,20 +153,20 @@ func sum(p *Partial) float64 { return p.Sum }
 
 // methods are those for GAUGE and DELTA metrics.
 var methods = map[string]Method{
-	"ALIGN_COUNT":       {Needs: Count, Reducer: "REDUCE_SUM", value: always(func(p *Partial) float64 { return p.Count })},
-	"ALIGN_SUM":         {Needs: Sum, Reducer: "REDUCE_SUM", value: always(sum)},
+	"ALIGN_COUNT":       {Needs: Count, Reducers: []string{"REDUCE_SUM"}, value: always(func(p *Partial) float64 { return p.Count })},
+	"ALIGN_SUM":         {Needs: Sum, Reducers: []string{"REDUCE_SUM"}, value: always(sum)},
 	"ALIGN_MEAN":        {Needs: Count | Sum, value: always(func(p *Partial) float64 { return p.Sum / p.Count })},
-	"ALIGN_MIN":         {Needs: Min, Reducer: "REDUCE_MIN", value: always(func(p *Partial) float64 { return p.Min })},
-	"ALIGN_MAX":         {Needs: Max, Reducer: "REDUCE_MAX", value: always(func(p *Partial) float64 { return p.Max })},
+	"ALIGN_MIN":         {Needs: Min, Reducers: []string{"REDUCE_MIN"}, value: always(func(p *Partial) float64 { return p.Min })},
+	"ALIGN_MAX":         {Needs: Max, Reducers: []string{"REDUCE_MAX"}, value: always(func(p *Partial) float64 { return p.Max })},
 	"ALIGN_STDDEV":      {Needs: Count | Sum | M2, value: always(func(p *Partial) float64 { return math.Sqrt(p.M2 / p.Count) })},
-	"ALIGN_COUNT_TRUE":  {Needs: True, Reducer: "REDUCE_SUM", value: always(func(p *Partial) float64 { return p.True })},
-	"ALIGN_COUNT_FALSE": {Needs: Count | True, Reducer: "REDUCE_SUM", value: always(func(p *Partial) float64 { return p.Count - p.True })},
+	"ALIGN_COUNT_TRUE":  {Needs: True, Reducers: []string{"REDUCE_SUM"}, value: always(func(p *Partial) float64 { return p.True })},
+	"ALIGN_COUNT_FALSE": {Needs: Count | True, Reducers: []string{"REDUCE_SUM"}, value: always(func(p *Partial) float64 { return p.Count - p.True })},
 	"ALIGN_FRACTION_TRUE": {Needs: Count | True, value: always(func(p *Partial) float64 {
 		return p.True / p.Count
 	})},
 	"ALIGN_NEXT_OLDER": {Needs: Last, value: always(func(p *Partial) float64 { return p.Last })},
-	"ALIGN_DELTA":      {Needs: Sum, Reducer: "REDUCE_SUM", value: always(sum)},
-	"ALIGN_RATE": {Needs: Sum, Reducer: "REDUCE_SUM", value: func(p *Partial, width tsdb.Millis, _ Before) (float64, bool) {
+	"ALIGN_DELTA":      {Needs: Sum, Reducers: []string{"REDUCE_SUM"}, value: always(sum)},
+	"ALIGN_RATE": {Needs: Sum, Reducers: []string{"REDUCE_SUM"}, value: func(p *Partial, width tsdb.Millis, _ Before) (float64, bool) {
 		return p.Sum * 1000 / float64(width), true
 	}},
 }

@@ -73,6 +73,9 @@ type Read struct {
 	Rule *Rule
 	// Fields are those that are needed.
 	Fields Fields
+	// Exemplars says that the exemplars of Merged are needed too: a window that
+	// has been kept without is told not to be whole.
+	Exemplars bool
 	// After and Until bound the windows: their ends are in (After, Until].
 	After, Until tsdb.Millis
 	// Keep and Where say of which series or groups, as in a tsdb.Selection.
@@ -109,7 +112,11 @@ type column struct {
 	first  tsdb.Millis
 	stamps []tsdb.Millis
 	values []float64
-	// into is where in known the values go, nil for times.
+	// distributions are, instead of values, those of a field of them; nil for one
+	// of which something is missing, which lost says that there is.
+	distributions []*tsdb.Distribution
+	lost          bool
+	// into is where in known the values go, nil for times and distributions.
 	into *float64
 	// next is the first that was not told yet, if the columns differ.
 	next int
@@ -128,6 +135,9 @@ func (k *Keeper) Read(ctx context.Context, r Read) (map[string]*Kept, int, error
 		parts = append(parts, &part{field: f, name: f.name})
 		if f.exact {
 			parts = append(parts, &part{field: f, name: f.name + restSuffix, rest: true})
+		}
+		if f.bare {
+			parts = append(parts, &part{field: f, name: f.name + bareSuffix, rest: true})
 		}
 	}
 	if hold := r.Hold; hold != nil {
@@ -160,10 +170,13 @@ func (k *Keeper) Read(ctx context.Context, r Read) (map[string]*Kept, int, error
 				kept = &Kept{Series: m.series, rule: r.Rule, columns: make([]column, columns)}
 				all[m.key] = kept
 			}
-			if c := &kept.columns[at]; p.rest {
-				c.complete(r.Rule, &m.column)
-			} else {
+			switch c := &kept.columns[at]; {
+			case !p.rest:
 				*c = m.column
+			case p.field.bare:
+				c.override(r.Rule, &m.column, r.Exemplars)
+			default:
+				c.complete(r.Rule, &m.column)
 			}
 		}
 	}
@@ -224,8 +237,15 @@ const columnBytes = 300
 
 // bytes is how much memory a column takes, about.
 func (c *column) bytes() int64 {
-	return columnBytes + int64(8*(len(c.stamps)+len(c.values)))
+	n := columnBytes + int64(8*(len(c.stamps)+len(c.values)))
+	for _, d := range c.distributions {
+		n += distributionBytes(d)
+	}
+	return n
 }
+
+// len is how many windows a column has.
+func (c *column) len() int { return len(c.values) + len(c.distributions) }
 
 // Bytes is how much memory k takes, about: as much as Hold was told, or less.
 func (k *Kept) Bytes() int64 {
@@ -238,8 +258,11 @@ func (k *Kept) Bytes() int64 {
 
 // latest is the last version of every window.
 func (r *Rule) latest(p tsdb.Points) column {
-	if p.Len() == 0 {
+	switch {
+	case p.Len() == 0:
 		return column{}
+	case p.Distributions != nil:
+		return r.latestDistributions(p)
 	}
 	c := column{first: p.Times[0], values: make([]float64, 0, p.Len())}
 	regular := c.first
@@ -309,7 +332,7 @@ func (k *Kept) same() bool {
 		one := &k.columns[0]
 		for i := range k.columns {
 			c := &k.columns[i]
-			if c.first != one.first || len(c.values) != len(one.values) || !slices.Equal(c.stamps, one.stamps) {
+			if c.first != one.first || c.len() != one.len() || c.lost || !sameStamps(k.rule, c, one) {
 				k.alike = -1
 			}
 			if c.field.of != nil {
@@ -329,7 +352,7 @@ func (k *Kept) Next() (end tsdb.Millis, p *Partial, ok bool) {
 		return k.nextApart()
 	}
 	one := &k.columns[0]
-	if k.next >= len(one.values) {
+	if k.next >= one.len() {
 		return 0, nil, false
 	}
 	end = k.rule.endFrom(k.last, one.stamp(k.rule, k.next))
@@ -338,7 +361,7 @@ func (k *Kept) Next() (end tsdb.Millis, p *Partial, ok bool) {
 		if c := &k.columns[i]; c.into != nil {
 			*c.into = c.values[k.next]
 		} else {
-			c.field.set(&k.known, end-k.rule.Period, c.values[k.next])
+			c.tell(k.next, end-k.rule.Period, &k.known)
 		}
 	}
 	k.next++
@@ -348,7 +371,7 @@ func (k *Kept) Next() (end tsdb.Millis, p *Partial, ok bool) {
 // nextApart is Next when columns have different windows or versions.
 func (k *Kept) nextApart() (end tsdb.Millis, p *Partial, ok bool) {
 	for i := range k.columns {
-		if c := &k.columns[i]; c.next < len(c.values) {
+		if c := &k.columns[i]; c.next < c.len() {
 			if e := k.rule.EndOf(c.stamp(k.rule, c.next)); !ok || e < end {
 				end, ok = e, true
 			}
@@ -361,26 +384,52 @@ func (k *Kept) nextApart() (end tsdb.Millis, p *Partial, ok bool) {
 	stamp := tsdb.Millis(0)
 	for i := range k.columns {
 		c := &k.columns[i]
-		if c.next >= len(c.values) || c.stamp(k.rule, c.next) > end {
+		if c.next >= c.len() || c.stamp(k.rule, c.next) > end {
 			p = nil
 			continue
 		}
-		at, v := c.stamp(k.rule, c.next), c.values[c.next]
-		c.next++
-		if stamp != 0 && at != stamp {
+		at := c.stamp(k.rule, c.next)
+		if stamp != 0 && at != stamp || !c.tell(c.next, end-k.rule.Period, &k.known) {
 			p = nil
 		}
+		c.next++
 		stamp = at
-		c.field.set(&k.known, end-k.rule.Period, v)
 	}
 	return end, p, true
+}
+
+// tell sets the field in p to what it is in the window with the index i, which
+// begins at start. It is false when that was lost.
+func (c *column) tell(i int, start tsdb.Millis, p *Partial) bool {
+	if c.field.distribution == nil {
+		c.field.set(p, start, c.values[i])
+		return true
+	}
+	if p.Distributions == nil {
+		p.Distributions = &Distributions{}
+	}
+	*c.field.distribution(p.Distributions) = c.distributions[i]
+	return c.distributions[i] != nil
+}
+
+// sameStamps reports whether two columns of equal length have the same times.
+func sameStamps(r *Rule, a, b *column) bool {
+	if (a.stamps == nil) == (b.stamps == nil) {
+		return slices.Equal(a.stamps, b.stamps)
+	}
+	for i := range a.len() {
+		if a.stamp(r, i) != b.stamp(r, i) {
+			return false
+		}
+	}
+	return true
 }
 
 // Torn are the ends of the windows that Next will tell are not whole, and how
 // many windows there are. It is asked before Next.
 func (k *Kept) Torn() (ends []tsdb.Millis, windows int) {
 	if k.same() {
-		return nil, len(k.columns[0].values)
+		return nil, k.columns[0].len()
 	}
 	for {
 		end, p, ok := k.Next()

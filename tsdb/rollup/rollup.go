@@ -7,7 +7,9 @@
 // For every series, or every group of series, and every window of the rollup's
 // period a [Partial]: as many of its fields as the declared aligners need. A
 // Partial of a window is the same whatever came when, and two that follow each
-// other can be made one, so any number of windows answers any longer one.
+// other can be made one, so any number of windows answers any longer one. Of
+// points that are distributions it is few of them that stand for all
+// ([Distributions]).
 //
 // # Where
 //

@@ -36,13 +36,19 @@ type bed struct {
 	most int
 }
 
-// newBed has a metric "m" of the kind with one rollup for each period.
+// newBed has a metric "m" of numbers, of the kind, with rollups.
 func newBed(tb testing.TB, kind tsdb.MetricKind, rollups ...tsdb.Rollup) *bed {
+	tb.Helper()
+	return newBedOf(tb, kind, tsdb.Double, rollups...)
+}
+
+// newBedOf has a metric "m" with rollups.
+func newBedOf(tb testing.TB, kind tsdb.MetricKind, valueType tsdb.ValueType, rollups ...tsdb.Rollup) *bed {
 	tb.Helper()
 	db, err := sqlite.Open(context.Background(), filepath.Join(tb.TempDir(), "rollups.db"), rollup.Schema)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
-	d := tsdb.Descriptor{Project: "p", Type: "m", Kind: kind, ValueType: tsdb.Double, Unit: "By", Details: &tsdb.Details{Rollups: rollups}}
+	d := tsdb.Descriptor{Project: "p", Type: "m", Kind: kind, ValueType: valueType, Unit: "By", Details: &tsdb.Details{Rollups: rollups}}
 	require.NoError(tb, rollup.Check(d, rollups))
 	ds := &memory.Descriptors{}
 	_, err = ds.Ensure(context.Background(), d)
@@ -275,8 +281,8 @@ func TestKeeper_DeclaredAgain(t *testing.T) {
 	require.Empty(t, kept(t, k, rollup.Sum, device(1)))
 }
 
-// A metric of distributions can have no rollups yet, and no aligner that needs
-// the points.
+// A rollup has aligners that are valid for its metric, and none that needs the
+// points.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	f := func(d tsdb.Descriptor, r tsdb.Rollup, field string) {
@@ -287,7 +293,13 @@ func TestCheck(t *testing.T) {
 		require.Equal(t, fault.Invalid, bad.Kind)
 		require.Equal(t, field, bad.Field)
 	}
-	f(tsdb.Descriptor{ValueType: tsdb.Distributed}, hourly("ALIGN_COUNT"), "rollups")
+	distributed := tsdb.Descriptor{ValueType: tsdb.Distributed}
+	f(distributed, hourly("ALIGN_COUNT"), "rollups[0].aligners[0]")
+	f(distributed, hourly("ALIGN_MEAN"), "rollups[0].aligners[0]")
+	f(tsdb.Descriptor{ValueType: tsdb.Distributed, Kind: tsdb.Cumulative}, hourly("ALIGN_PERCENTILE_99"), "rollups[0].aligners[0]")
+	f(distributed, tsdb.Rollup{Period: time.Hour, Aligners: []string{"ALIGN_PERCENTILE_99"}, GroupBy: []string{"resource.type"}}, "rollups[0].aligners[0]")
+	require.NoError(t, rollup.Check(distributed, []tsdb.Rollup{hourly("ALIGN_SUM", "ALIGN_PERCENTILE_99", "ALIGN_NEXT_OLDER", "ALIGN_SUMMARY")}))
+	require.NoError(t, rollup.Check(tsdb.Descriptor{ValueType: tsdb.Distributed, Kind: tsdb.Cumulative}, []tsdb.Rollup{hourly("ALIGN_DELTA")}))
 	f(tsdb.Descriptor{}, hourly("ALIGN_PERCENTILE_50"), "rollups[0].aligners[0]")
 	f(tsdb.Descriptor{}, hourly("ALIGN_INTERPOLATE"), "rollups[0].aligners[0]")
 	f(tsdb.Descriptor{Kind: tsdb.Cumulative}, hourly("ALIGN_SUM"), "rollups[0].aligners[0]")

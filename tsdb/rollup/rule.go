@@ -36,9 +36,6 @@ func Check(d tsdb.Descriptor, rollups []tsdb.Rollup) error {
 	if len(rollups) > MaxRollups {
 		return bad(d, "rollups", "there are %d, and a metric may have at most %d", len(rollups), MaxRollups)
 	}
-	if len(rollups) > 0 && d.ValueType == tsdb.Distributed {
-		return bad(d, "rollups", "a metric of distributions has no rollups")
-	}
 	for i, r := range rollups {
 		at := fmt.Sprintf("rollups[%d].", i)
 		switch {
@@ -86,11 +83,11 @@ func checkAligner(d tsdb.Descriptor, name string, grouped bool) error {
 	if !row.Accepts(kind, valueType) {
 		return fmt.Errorf("%s cannot be applied to a %s metric of %s values", name, kind, valueType)
 	}
-	m, ok := MethodOf(name, kind)
+	m, ok := MethodOf(name, kind, valueType)
 	switch {
 	case !ok:
 		return fmt.Errorf("%s cannot be computed from parts of a window, so no rollup can answer it", name)
-	case grouped && m.Reducer == "":
+	case grouped && len(m.Reducers) == 0:
 		return fmt.Errorf("%s of several series cannot be computed from their sums, so no rollup of groups can answer it", name)
 	}
 	return nil
@@ -142,7 +139,7 @@ type Rule struct {
 func newRule(id string, d tsdb.Descriptor, r tsdb.Rollup) (*Rule, error) {
 	rule := &Rule{ID: id, Metric: d, Rollup: r, Period: tsdb.Millis(r.Period / time.Millisecond)}
 	for _, name := range r.Aligners {
-		m, ok := MethodOf(name, cmp.Or(d.Kind, tsdb.Gauge))
+		m, ok := MethodOf(name, cmp.Or(d.Kind, tsdb.Gauge), d.ValueType)
 		if !ok {
 			return nil, fmt.Errorf("rollup of %s: no method for %s", d.Type, name)
 		}
@@ -226,13 +223,17 @@ func Origin(s *tsdb.Series) (project, metric string, ok bool) {
 // hiddenMetric is the metric type of the hidden series with a field of a rule.
 func (r *Rule) hiddenMetric(name string) string { return r.ID + "/" + name + "/" + r.Metric.Type }
 
-// hidden is the hidden series with a field of what the rule keeps of s.
+// hidden is the hidden series of numbers with a field of what the rule keeps of
+// s.
 func (r *Rule) hidden(s *tsdb.Series, name string) *tsdb.Series {
 	return &tsdb.Series{
 		Project: hiddenPrefix + s.Project, Metric: r.hiddenMetric(name), Resource: s.Resource,
 		MetricLabels: s.MetricLabels, ResourceLabels: s.ResourceLabels, Kind: tsdb.Gauge, ValueType: tsdb.Double,
 	}
 }
+
+// Distributed reports whether the rule's metric is one of distributions.
+func (r *Rule) Distributed() bool { return r.Metric.ValueType == tsdb.Distributed }
 
 // shown is the inverse of hidden.
 func (r *Rule) shown(s *tsdb.Series) *tsdb.Series {

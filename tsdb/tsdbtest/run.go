@@ -42,12 +42,12 @@ func RunScripts(t *testing.T, open func(t *testing.T, dir string, ds tsdb.Descri
 			store := open(t, t.TempDir(), ds)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
 			t.Run("AsWritten", func(t *testing.T) {
-				r := runner{t, store, ds, "p"}
+				r := runner{t: t, store: store, ds: ds, project: "p"}
 				r.run(steps, r.append)
 			})
 			for seed := range uint64(rearrangements) {
 				t.Run(fmt.Sprintf("Rearranged%d", seed), func(t *testing.T) {
-					r := runner{t, store, ds, fmt.Sprintf("rearranged%d", seed)}
+					r := runner{t: t, store: store, ds: ds, project: fmt.Sprintf("rearranged%d", seed)}
 					random := rand.New(rand.NewPCG(seed, 0))
 					r.run(steps, func(samples []tsdb.Sample) { r.rearrange(samples, random.IntN) })
 				})
@@ -83,6 +83,8 @@ type runner struct {
 	store   tsdb.Store
 	ds      tsdb.Descriptors
 	project string
+	// answer answers questions, nil for the points of the store.
+	answer func(query.Request) (query.Page, error)
 }
 
 // run runs the steps; add is how samples get into the store.
@@ -155,7 +157,7 @@ func (r runner) ask(line int, q *question) {
 	if q.filter == "" {
 		req.Filter = fmt.Sprintf("project = %q", r.project)
 	}
-	page, err := query.New(r.store, query.Options{}).List(r.t.Context(), req)
+	page, err := r.list(req)
 	if q.fails != "" {
 		require.Error(r.t, err, "line %d", line)
 		require.Equal(r.t, fault.Invalid, fault.KindOf(err), "line %d: %v", line, err)
@@ -178,6 +180,14 @@ func (r runner) ask(line int, q *question) {
 	}
 	require.Len(r.t, got, len(page.Results), "line %d: series of one name", line)
 	require.Equal(r.t, describe(q.want), describe(got), "line %d", line)
+}
+
+// list answers a request.
+func (r runner) list(req query.Request) (query.Page, error) {
+	if r.answer != nil {
+		return r.answer(req)
+	}
+	return query.New(r.store, query.Options{}).List(r.t.Context(), req)
 }
 
 // describe writes series and their points in lines that compare well. Values

@@ -18,7 +18,7 @@ func TestScripts_Metamorphic(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
 				ds := &memory.Descriptors{}
-				r := runner{rt, memory.New(ds), ds, "p"}
+				r := runner{t: rt, store: memory.New(ds), ds: ds, project: "p"}
 				choose := func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "choice") }
 				r.run(steps, func(samples []tsdb.Sample) { r.rearrange(samples, choose) })
 			})
@@ -90,7 +90,7 @@ func TestRunner_Fails(t *testing.T) {
 		require.NoError(t, err)
 		ds := &memory.Descriptors{}
 		ft := &failed{T: t}
-		r := runner{ft, memory.New(ds), ds, "p"}
+		r := runner{t: ft, store: memory.New(ds), ds: ds, project: "p"}
 		func() {
 			defer func() { _ = recover() }() // how FailNow stops the runner
 			r.run(steps, r.append)
