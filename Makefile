@@ -71,6 +71,7 @@ bench: build ## throughput, latency, memory and start of the platform here; DATA
 	go run ./tests/bench/resources -program bin/selvedge -database '$(DATABASE)'
 	go run ./tests/bench/series -program bin/selvedge
 	go run ./tests/bench/access -program bin/selvedge
+	go run ./tests/bench/functions -program bin/selvedge
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)
