@@ -192,8 +192,10 @@ func TestDecide_Laws(t *testing.T) {
 		for i := range few {
 			require.GreaterOrEqual(t, few[i], lowest)
 			require.LessOrEqual(t, few[i], highest)
-			require.GreaterOrEqual(t, many[i], few[i])
 		}
+		// From the same fleet more load wants no fewer. Later on the fleets differ: what
+		// is a burst to a small one is none to one that has grown.
+		require.GreaterOrEqual(t, many[0], few[0])
 	})
 }
 
