@@ -143,7 +143,7 @@ func TestImages_OfFunctions(t *testing.T) {
 	t.Parallel()
 	root, err := process.Root()
 	require.NoError(t, err)
-	names := []string{"writer"}
+	names := []string{"threshold"}
 	if os.Getenv(allImages) != "" {
 		names = nil
 		files, err := filepath.Glob(filepath.Join(root, "functions", "*", "func.yaml"))
