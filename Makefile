@@ -17,8 +17,16 @@ build: ## bin/selvedge, the platform and its client, and bin/edged, the device's
 run: build ## run the platform here, with this machine as its first device
 	bin/selvedge up --edge
 
-test: ## every test of the module, with the race detector
-	go test -race -timeout 9m ./...
+# PLAIN are the packages whose tests run programs or compare answers for minutes:
+# the race detector makes them three times as long. make race has them with it.
+PLAIN = selvedge.dev/tests/e2e selvedge.dev/tests/backends selvedge.dev/tsdb/query
+
+test: ## every test of the module, with the race detector but where it takes minutes
+	go test -race -timeout 12m $$(go list ./... | grep -v -x -F "$$(printf '%s\n' $(PLAIN))")
+	go test -timeout 12m -parallel 4 $(PLAIN)
+
+race: ## those with the race detector too, the programs that they run included
+	go test -race -timeout 30m $(PLAIN)
 
 check: tools ## format, linters, architecture, generated code, go.mod
 	@files=$$({ $(WRITTEN) | xargs bin/gofumpt -l && $(WRITTEN) | xargs bin/gci list $(GCI); } | sort -u) && \
@@ -56,7 +64,10 @@ conformance: ## our filters and delivery against Knative's own packages
 	go -C tests/conformance test -timeout 15m ./...
 
 clients: ## clients that are not ours, unmodified, against the program
-	@for m in tests/clients/*/go.mod; do d=$$(dirname "$$m"); go -C "$$d" test -timeout 10m ./... || exit 1; done
+	@for m in tests/clients/*/go.mod; do d=$$(dirname "$$m"); [ "$$d" = tests/clients/func ] || go -C "$$d" test -timeout 10m ./... || exit 1; done
+
+func: ## the stock func and kubectl against the program
+	go -C tests/clients/func test -timeout 15m ./...
 
 crash: ## the journal's crash model, 200,000 power cuts
 	SELVEDGE_CRASH_CUTS=200000 go test -timeout 2h -run Crash ./sdk/journal
@@ -81,4 +92,4 @@ edge: ## the device's runtime for arm64 and armv7, with sizes
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/edged-armv7 ./edgeruntime/cmd/edged
 	@du -h --apparent-size bin/edged-*
 
-.PHONY: help build run test check generate breaking fmt tools conformance clients crash fuzz bench dist edge
+.PHONY: help build run test race check generate breaking fmt tools conformance clients func crash fuzz bench dist edge
