@@ -185,11 +185,14 @@ func (p *Platform) mayUseImages(ctx context.Context, repository string, a regist
 }
 
 // cluster are the doors of functions, their images and their API.
-type cluster struct{ p *Platform }
+type cluster struct {
+	p          *Platform
+	kubernetes *kubeapi.Server
+}
 
 // Routes implements gateway.Service.
 func (c cluster) Routes(r chi.Router) {
-	c.p.kubernetes().Routes(r)
+	c.kubernetes.Routes(r)
 	images := c.p.images.Handler(registry.Door{Authorize: c.p.mayUseImages, Next: http.HandlerFunc(gateway.NotFound)})
 	r.Handle("/v2", unhurried(images))
 	r.Handle("/v2/*", unhurried(images))

@@ -49,6 +49,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 	}
 	door := &ingest.Service{Broker: p.broker, Devices: p.registry, Limits: p.config.Limits, MayPublish: p.access.MayPublish}
 	memory := query.NewBudget(p.queryMemory(), 0)
+	kubernetes := p.kubernetes()
 	handler := gateway.New(gateway.Options{
 		Authenticator: p.who,
 		Ready:         p.notReady,
@@ -66,7 +67,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 			},
 			&prometheus.Service{Engine: promql.New(p.rollups, p.metrics, promql.Options{Memory: memory, MaxBytes: queryBytes}), Authorize: p.access.Authorize, Logger: p.log},
 			p.collector,
-			cluster{p},
+			cluster{p, kubernetes},
 			&logging.Service{Records: p.records, Authorize: p.access.Authorize, Logger: p.log},
 			&ingest.Brokers{Broker: p.broker, Exists: p.eventing.Exists, Limits: p.config.Limits, Authorize: p.access.Authorize, MayPublish: p.access.MayPublish},
 			&ingest.Aftermath{Broker: p.broker, Authorize: p.access.Authorize, Logger: p.log},
@@ -84,6 +85,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
 	server.RegisterOnShutdown(calls.End)
+	server.RegisterOnShutdown(kubernetes.End)
 	return server, nil
 }
 

@@ -19,7 +19,6 @@ import (
 // keepRollups makes a Keeper with a database of its own.
 func keepRollups(t testing.TB, store tsdb.Store, options rollup.Options) *rollup.Keeper {
 	t.Helper()
-	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "rollups.db"), rollup.Schema)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

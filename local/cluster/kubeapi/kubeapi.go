@@ -45,8 +45,6 @@ type Options struct {
 	// Leave gives back the caller's place among the requests in hand: a watch
 	// and a log that is followed last. Nil does nothing.
 	Leave func(ctx context.Context)
-	// Ended is closed when the platform stops: watches end then.
-	Ended <-chan struct{}
 	// Version is the platform's own, for people.
 	Version string
 	// Logger is told of internal errors; nil discards.
@@ -83,6 +81,9 @@ const (
 type Server struct {
 	Options
 	kinds []*object.Kind
+	// ending is over when what lasts is to end.
+	ending context.Context
+	end    context.CancelFunc
 }
 
 // New is the server of a store.
@@ -93,8 +94,14 @@ func New(o Options) *Server {
 	if o.Leave == nil {
 		o.Leave = func(context.Context) {}
 	}
-	return &Server{Options: o, kinds: o.Store.Kinds()}
+	s := &Server{Options: o, kinds: o.Store.Kinds()}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
 }
+
+// End ends watches and logs that are followed, and those that begin: whoever
+// stops would otherwise wait for them.
+func (s *Server) End() { s.end() }
 
 // Routes adds the API to the platform's port.
 func (s *Server) Routes(r chi.Router) {

@@ -44,6 +44,7 @@ type world struct {
 	t     *testing.T
 	url   string
 	store *object.Store
+	api   *kubeapi.Server
 	asked []string
 	deny  map[string]bool
 }
@@ -63,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	w.store, err = object.Open(t.Context(), db, kinds, object.Options{Seal: seal})
 	require.NoError(t, err)
 	r := chi.NewRouter()
-	kubeapi.New(kubeapi.Options{
+	w.api = kubeapi.New(kubeapi.Options{
 		Store: w.store,
 		Authorize: func(_ *http.Request, project, permission string) error {
 			w.asked = append(w.asked, project+":"+permission)
@@ -81,7 +82,8 @@ func newWorld(t *testing.T) *world {
 			text, err := json.Marshal(q)
 			return io.NopCloser(bytes.NewReader(text)), err
 		},
-	}).Routes(r)
+	})
+	w.api.Routes(r)
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
 	w.url = server.URL + kubeapi.Prefix
@@ -315,6 +317,17 @@ func TestServer_WatchFollowsFromAVersion(t *testing.T) {
 	typ, o = next()
 	require.Equal(t, "ERROR", typ)
 	require.EqualValues(t, 410, o.Int("code"))
+}
+
+// A platform that stops does not wait for who watches.
+func TestServer_EndsWatches(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	resp := w.send("GET", widgets+"?watch=true", "", asJSON, "")
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	w.api.End()
+	_, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
 }
 
 func TestServer_TablesAreForPeople(t *testing.T) {

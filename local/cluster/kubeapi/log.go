@@ -1,6 +1,7 @@
 package kubeapi
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -18,7 +19,10 @@ func (s *Server) log(w http.ResponseWriter, r *http.Request, q *request) error {
 	if s.Logs == nil {
 		return &fault.Error{Op: "kubeapi", Name: q.name, Kind: fault.NotFound, Err: fmt.Errorf("pods %q not found", q.name)}
 	}
-	lines, err := s.Logs(r.Context(), lq)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)()
+	lines, err := s.Logs(ctx, lq)
 	if err != nil {
 		return err
 	}

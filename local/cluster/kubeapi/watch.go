@@ -46,16 +46,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q *request) error
 	s.Leave(r.Context())
 	ctx, cancel := context.WithTimeout(r.Context(), lasts)
 	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
-	if s.Ended != nil {
-		go func() {
-			select {
-			case <-s.Ended:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-	}
+	defer context.AfterFunc(s.ending, cancel)()
 	st := &stream{s: s, r: r, q: q, w: w, out: http.NewResponseController(w), bookmarks: p.Get("allowWatchBookmarks") == "true"}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-cache, private")
