@@ -40,6 +40,8 @@ check: tools ## format, linters, architecture, generated code, go.mod
 	go -C infra/proto/tools test ./...
 	go mod tidy -diff
 	go -C tests/conformance mod tidy -diff
+	@git ls-files '*/go.mod' ':!infra/templates/' ':!*/testdata/' | while read -r m; do \
+		go -C "$${m%/go.mod}" list -mod=readonly -deps -test ./... >/dev/null || { echo "$$m is behind the modules that it requires"; exit 1; }; done
 
 generate: tools ## services, Go code and OpenAPI documents from .proto files
 	go generate ./...
