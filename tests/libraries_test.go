@@ -54,7 +54,7 @@ var onlyIn = []library{
 	{"github.com/parquet-go/parquet-go", "tsdb/export", true, "Apache Parquet is one format of exports"},
 	{"github.com/shirou/gopsutil/v4", "edgeruntime/...", false, "only the device reads the machine that it runs on"},
 	{"github.com/spf13/cobra", "local/...", false, "selvedge is the only command with subcommands"},
-	{"github.com/stretchr/testify/require", "sdk/store/storetest/... tsdb/tsdbtest logstore/logstoretest tests/eventingtest", true, "conformance suites are tests that other packages run"},
+	{"github.com/stretchr/testify/require", "sdk/store/storetest/... tsdb/tsdbtest logstore/logstoretest logstore/eventstore/eventstoretest tests/eventingtest", true, "conformance suites are tests that other packages run"},
 	{"github.com/stretchr/testify", "", false, "require is the only part in use: an assertion that failed makes the ones after it noise"},
 	{"github.com/wneessen/go-mail", "functions/emailer", false, "e-mails as SMTP has them"},
 	{"go.einride.tech/aip", "", true, "an oracle for filters, masks and names: it lacks half of the operators and is not on the way of a request"},

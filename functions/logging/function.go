@@ -12,8 +12,8 @@ import (
 	"errors"
 	"fmt"
 
-	"selvedge.dev/logstore"
-	"selvedge.dev/logstore/sqlstore"
+	"selvedge.dev/logstore/eventstore"
+	"selvedge.dev/logstore/eventstore/sqlstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
@@ -33,7 +33,7 @@ const (
 // Function stores events. Handle may be called concurrently.
 type Function struct {
 	// Records is where the events go.
-	Records logstore.Store
+	Records eventstore.Store
 
 	// close releases what Start opened, nil if it opened nothing.
 	close func() error
@@ -89,7 +89,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	if _, err := json.Marshal(e); err != nil {
 		return nil, &fault.Error{Op: "logging.Handle", Kind: fault.Invalid, Reason: ReasonNoJSON, Field: "data", Err: err}
 	}
-	done, err := f.Records.Append(ctx, []logstore.Record{{Project: project, Event: e}})
+	done, err := f.Records.Append(ctx, []eventstore.Record{{Project: project, Event: e}})
 	if err != nil {
 		return nil, fmt.Errorf("store event: %w", err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selvedge.dev/functions/logging"
-	"selvedge.dev/logstore"
-	"selvedge.dev/logstore/sqlstore"
+	"selvedge.dev/logstore/eventstore"
+	"selvedge.dev/logstore/eventstore/sqlstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/function"
@@ -24,7 +24,7 @@ import (
 )
 
 // open opens a store for at most maxEvents events of a project.
-func open(t *testing.T, maxEvents int) logstore.Store {
+func open(t *testing.T, maxEvents int) eventstore.Store {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "events.db"), sqlstore.Schema)
 	require.NoError(t, err)
@@ -65,18 +65,18 @@ func TestHandle_StoresOnceAndCountsEvictions(t *testing.T) {
 	handle(alert("p", 2))
 	handle(alert("q", 1))
 	handle(alert("p", 3), function.Loss{Reason: "LOG_EVICTED", Count: 1})
-	page, err := f.Records.List(t.Context(), logstore.Query{Project: "p"})
+	page, err := f.Records.List(t.Context(), eventstore.Query{Project: "p"})
 	require.NoError(t, err)
 	require.Len(t, page.Events, 2)
 	require.Equal(t, "3", page.Events[0].ID())
 }
 
 // broken is a store that does not answer.
-type broken struct{ logstore.Store }
+type broken struct{ eventstore.Store }
 
-// Append implements logstore.Store.
-func (broken) Append(context.Context, []logstore.Record) (logstore.Appended, error) {
-	return logstore.Appended{}, &fault.Error{Kind: fault.Unavailable}
+// Append implements eventstore.Store.
+func (broken) Append(context.Context, []eventstore.Record) (eventstore.Appended, error) {
+	return eventstore.Appended{}, &fault.Error{Kind: fault.Unavailable}
 }
 
 func TestHandle_Errors(t *testing.T) {
@@ -103,7 +103,7 @@ func TestStart_OpensTheStore(t *testing.T) {
 		require.NoError(t, f.Start(t.Context(), env))
 		_, err := f.Handle(t.Context(), alert("p", 1))
 		require.NoError(t, err)
-		page, err := f.Records.List(t.Context(), logstore.Query{Project: "p"})
+		page, err := f.Records.List(t.Context(), eventstore.Query{Project: "p"})
 		require.NoError(t, err)
 		require.Len(t, page.Events, 1)
 		require.NoError(t, f.Stop(t.Context()))

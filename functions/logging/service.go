@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
@@ -23,7 +23,7 @@ const listEvents = "logging.events.list"
 // Service reads events back over HTTP.
 type Service struct {
 	// Records is where the events are.
-	Records logstore.Store
+	Records eventstore.Store
 	// Authorize says whether the caller of r has the permission in the
 	// project. Nil denies everything.
 	Authorize func(r *http.Request, project, permission string) error
@@ -79,7 +79,7 @@ func (s *Service) list(r *http.Request) (any, error) {
 // parseQuery reads the parameters of list. One that is unknown or there twice
 // is an error, and so is one that is there and empty: none of them selects
 // nothing.
-func parseQuery(r *http.Request) (q logstore.Query, err error) {
+func parseQuery(r *http.Request) (q eventstore.Query, err error) {
 	for name, values := range r.URL.Query() {
 		switch v := values[0]; {
 		case len(values) > 1:
@@ -101,7 +101,7 @@ func parseQuery(r *http.Request) (q logstore.Query, err error) {
 
 // set sets the parameter name of q. The error ends a sentence that begins with
 // the parameter.
-func set(q *logstore.Query, name, v string) (err error) {
+func set(q *eventstore.Query, name, v string) (err error) {
 	switch name {
 	case "type":
 		q.Type = v

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	functionsiam "selvedge.dev/functions/iam"
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
@@ -110,6 +110,6 @@ func (p *Platform) inUse(ctx context.Context, project resource.Name) (bool, erro
 	if err != nil || len(metrics) > 0 {
 		return true, err
 	}
-	events, err := p.records.List(ctx, logstore.Query{Project: project.ID(), PageSize: 1})
+	events, err := p.records.List(ctx, eventstore.Query{Project: project.ID(), PageSize: 1})
 	return len(events.Events) > 0, err
 }

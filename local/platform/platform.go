@@ -34,7 +34,7 @@ import (
 	"selvedge.dev/local/cluster/object"
 	"selvedge.dev/local/cluster/registry"
 	"selvedge.dev/local/cluster/serving"
-	"selvedge.dev/logstore/sqlstore"
+	"selvedge.dev/logstore/eventstore/sqlstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"

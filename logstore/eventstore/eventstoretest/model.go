@@ -1,4 +1,4 @@
-package logstoretest
+package eventstoretest
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 	"selvedge.dev/sdk/event"
 )
 
@@ -20,7 +20,7 @@ type oracle struct {
 }
 
 // append is what Append does.
-func (o *oracle) append(events []event.Event) (done logstore.Appended) {
+func (o *oracle) append(events []event.Event) (done eventstore.Appended) {
 	for _, e := range events {
 		key := e.Source() + " " + e.ID()
 		if o.keys[key] {
@@ -42,7 +42,7 @@ func (o *oracle) append(events []event.Event) (done logstore.Appended) {
 }
 
 // list is the ids that q selects.
-func (o *oracle) list(q logstore.Query) (ids []string) {
+func (o *oracle) list(q eventstore.Query) (ids []string) {
 	for _, e := range slices.Backward(o.events) {
 		if q.Type != "" && e.Type() != q.Type || q.Source != "" && e.Source() != q.Source || q.Subject != "" && e.Subject() != q.Subject ||
 			e.Time().Before(q.From) || !q.To.IsZero() && !e.Time().Before(q.To) {
@@ -70,7 +70,7 @@ func model(s *suite) {
 				events = append(events, e)
 			}
 			require.Equal(s, want.append(events), s.append(store, events...), "seed %d step %d", seed, step)
-			q := logstore.Query{PageSize: 1 + r.IntN(8)}
+			q := eventstore.Query{PageSize: 1 + r.IntN(8)}
 			for _, field := range []*string{&q.Type, &q.Source, &q.Subject} {
 				if r.IntN(3) == 0 {
 					*field = pick()

@@ -9,7 +9,7 @@ import (
 	"math"
 	"strings"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 )
 
 // place is where an event stands in the order of lists.
@@ -20,7 +20,7 @@ var start = place{math.MaxInt64, math.MaxInt64}
 
 // statement is the query for up to limit events that q selects after the
 // place.
-func statement(q logstore.Query, after place, limit int) (string, []any) {
+func statement(q eventstore.Query, after place, limit int) (string, []any) {
 	var where strings.Builder
 	where.WriteString(`SELECT seq, time, body FROM logstore_events WHERE project = ? AND (time, seq) < (?, ?)`)
 	args := []any{q.Project, after.time, after.seq}
@@ -58,7 +58,7 @@ func statement(q logstore.Query, after place, limit int) (string, []any) {
 const tokenSize = 24
 
 // token is the page token that continues q after p.
-func (p place) token(q logstore.Query) string {
+func (p place) token(q eventstore.Query) string {
 	b := make([]byte, 0, tokenSize)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.time))
 	b = binary.BigEndian.AppendUint64(b, uint64(p.seq))
@@ -66,7 +66,7 @@ func (p place) token(q logstore.Query) string {
 }
 
 // parseToken is the place after which q goes on.
-func parseToken(q logstore.Query) (place, error) {
+func parseToken(q eventstore.Query) (place, error) {
 	if q.PageToken == "" {
 		return start, nil
 	}
@@ -81,7 +81,7 @@ func parseToken(q logstore.Query) (place, error) {
 }
 
 // fingerprint tells selections apart; a page may have another size.
-func fingerprint(q logstore.Query) []byte {
+func fingerprint(q eventstore.Query) []byte {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d %d", q.Project, q.Type, q.Source, q.Subject, q.From.UnixMicro(), q.To.UnixMicro()))
 	return sum[:8]
 }

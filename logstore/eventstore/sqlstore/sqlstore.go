@@ -17,7 +17,7 @@ import (
 	"fmt"
 	"time"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 )
@@ -54,13 +54,13 @@ type Options struct {
 	MaxEvents int
 }
 
-// Store is a logstore.Store; make it with New.
+// Store is a eventstore.Store; make it with New.
 type Store struct {
 	db  *sql.DB
 	max int
 }
 
-var _ logstore.Store = (*Store)(nil)
+var _ eventstore.Store = (*Store)(nil)
 
 // New makes a store in a database that has Schema. The database stays the
 // caller's to close.
@@ -71,25 +71,25 @@ func New(db *sql.DB, o Options) *Store {
 	return &Store{db: db, max: o.MaxEvents}
 }
 
-// Close implements logstore.Store; the database is the caller's.
+// Close implements eventstore.Store; the database is the caller's.
 func (*Store) Close() error { return nil }
 
-// Append implements logstore.Store.
-func (s *Store) Append(ctx context.Context, records []logstore.Record) (logstore.Appended, error) {
-	const op = "logstore/sqlstore.Append"
+// Append implements eventstore.Store.
+func (s *Store) Append(ctx context.Context, records []eventstore.Record) (eventstore.Appended, error) {
+	const op = "logstore/eventstore/sqlstore.Append"
 	rows := make([]row, len(records))
 	for i, r := range records {
 		var err error
 		if rows[i], err = rowOf(r); err != nil {
-			return logstore.Appended{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: fmt.Errorf("record %d: %w", i, err)}
+			return eventstore.Appended{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: fmt.Errorf("record %d: %w", i, err)}
 		}
 	}
 	if len(rows) == 0 {
-		return logstore.Appended{}, nil
+		return eventstore.Appended{}, nil
 	}
 	done, err := s.append(ctx, rows)
 	if err != nil {
-		return logstore.Appended{}, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
+		return eventstore.Appended{}, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
 	}
 	return done, nil
 }
@@ -102,7 +102,7 @@ type row struct {
 }
 
 // rowOf is r as a row.
-func rowOf(r logstore.Record) (row, error) {
+func rowOf(r eventstore.Record) (row, error) {
 	if r.Project == "" {
 		return row{}, errors.New("the project is missing")
 	}
@@ -140,7 +140,7 @@ func encode(e event.Event) ([]byte, error) {
 }
 
 // append adds rows in one transaction.
-func (s *Store) append(ctx context.Context, rows []row) (done logstore.Appended, err error) {
+func (s *Store) append(ctx context.Context, rows []row) (done eventstore.Appended, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return done, fmt.Errorf("begin: %w", err)
@@ -210,29 +210,29 @@ func affected(r sql.Result, err error) (int, error) {
 	return int(n), err
 }
 
-// List implements logstore.Store.
-func (s *Store) List(ctx context.Context, q logstore.Query) (logstore.Page, error) {
-	const op = "logstore/sqlstore.List"
+// List implements eventstore.Store.
+func (s *Store) List(ctx context.Context, q eventstore.Query) (eventstore.Page, error) {
+	const op = "logstore/eventstore/sqlstore.List"
 	after, err := parseToken(q)
 	if err != nil {
-		return logstore.Page{}, &fault.Error{Op: op, Kind: fault.Invalid, Reason: "INVALID_PAGE_TOKEN", Field: "pageToken", Err: err}
+		return eventstore.Page{}, &fault.Error{Op: op, Kind: fault.Invalid, Reason: "INVALID_PAGE_TOKEN", Field: "pageToken", Err: err}
 	}
 	if q.Project == "" {
-		return logstore.Page{}, &fault.Error{Op: op, Kind: fault.Invalid, Field: "project", Err: errors.New("the project is missing")}
+		return eventstore.Page{}, &fault.Error{Op: op, Kind: fault.Invalid, Field: "project", Err: errors.New("the project is missing")}
 	}
 	size := q.PageSize
 	if size <= 0 {
-		size = logstore.DefaultPageSize
+		size = eventstore.DefaultPageSize
 	}
-	page, err := s.read(ctx, q, after, min(size, logstore.MaxPageSize))
+	page, err := s.read(ctx, q, after, min(size, eventstore.MaxPageSize))
 	if err != nil {
-		return logstore.Page{}, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
+		return eventstore.Page{}, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
 	}
 	return page, nil
 }
 
 // read reads a page of at most size events after the place.
-func (s *Store) read(ctx context.Context, q logstore.Query, after place, size int) (page logstore.Page, err error) {
+func (s *Store) read(ctx context.Context, q eventstore.Query, after place, size int) (page eventstore.Page, err error) {
 	// One more than the page tells whether there is another.
 	text, args := statement(q, after, size+1)
 	rows, err := s.db.QueryContext(ctx, text, args...)

@@ -1,7 +1,7 @@
-// Package logstoretest says by example what a record store must do. [Run] is
-// the conformance suite of logstore.Store, for the tests of its
+// Package eventstoretest says by example what a record store must do. [Run] is
+// the conformance suite of eventstore.Store, for the tests of its
 // implementations.
-package logstoretest
+package eventstoretest
 
 import (
 	"fmt"
@@ -12,14 +12,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 )
 
 // Open opens an empty store that keeps at most maxEvents events of a project;
 // 0 is its default. The suite closes it.
-type Open func(t *testing.T, maxEvents int) logstore.Store
+type Open func(t *testing.T, maxEvents int) eventstore.Store
 
 // noon is when the events of the suite happen, give or take.
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -46,7 +46,7 @@ type suite struct {
 }
 
 // store opens a store.
-func (s *suite) store(maxEvents int) logstore.Store {
+func (s *suite) store(maxEvents int) eventstore.Store {
 	s.Helper()
 	store := s.open(s.T, maxEvents)
 	s.Cleanup(func() { require.NoError(s, store.Close()) })
@@ -64,11 +64,11 @@ func at(id string, seconds int) event.Event {
 }
 
 // append appends events to the project "p".
-func (s *suite) append(store logstore.Store, events ...event.Event) logstore.Appended {
+func (s *suite) append(store eventstore.Store, events ...event.Event) eventstore.Appended {
 	s.Helper()
-	records := make([]logstore.Record, len(events))
+	records := make([]eventstore.Record, len(events))
 	for i, e := range events {
-		records[i] = logstore.Record{Project: "p", Event: e}
+		records[i] = eventstore.Record{Project: "p", Event: e}
 	}
 	done, err := store.Append(s.Context(), records)
 	require.NoError(s, err)
@@ -76,7 +76,7 @@ func (s *suite) append(store logstore.Store, events ...event.Event) logstore.App
 }
 
 // list returns the ids of a page, and the token of the next.
-func (s *suite) list(store logstore.Store, q logstore.Query) ([]string, string) {
+func (s *suite) list(store eventstore.Store, q eventstore.Query) ([]string, string) {
 	s.Helper()
 	if q.Project == "" {
 		q.Project = "p"
@@ -91,7 +91,7 @@ func (s *suite) list(store logstore.Store, q logstore.Query) ([]string, string) 
 }
 
 // all follows pages to their end.
-func (s *suite) all(store logstore.Store, q logstore.Query) []string {
+func (s *suite) all(store eventstore.Store, q eventstore.Query) []string {
 	s.Helper()
 	var all []string
 	for {
@@ -108,15 +108,15 @@ func (s *suite) all(store logstore.Store, q logstore.Query) []string {
 // order: the newest event comes first, and of one time the last that was appended.
 func order(s *suite) {
 	store := s.store(0)
-	require.Empty(s, s.all(store, logstore.Query{}))
-	require.Equal(s, logstore.Appended{}, s.append(store))
-	require.Equal(s, logstore.Appended{Stored: 3}, s.append(store, at("b", 2), at("a", 1), at("d", 4)))
-	require.Equal(s, logstore.Appended{Stored: 1}, s.append(store, at("c", 3)))
-	require.Equal(s, []string{"d", "c", "b", "a"}, s.all(store, logstore.Query{}))
+	require.Empty(s, s.all(store, eventstore.Query{}))
+	require.Equal(s, eventstore.Appended{}, s.append(store))
+	require.Equal(s, eventstore.Appended{Stored: 3}, s.append(store, at("b", 2), at("a", 1), at("d", 4)))
+	require.Equal(s, eventstore.Appended{Stored: 1}, s.append(store, at("c", 3)))
+	require.Equal(s, []string{"d", "c", "b", "a"}, s.all(store, eventstore.Query{}))
 	// Of one time the last that was appended comes first.
 	s.append(store, at("c1", 3), at("c2", 3))
 	s.append(store, at("c3", 3))
-	require.Equal(s, []string{"d", "c3", "c2", "c1", "c", "b", "a"}, s.all(store, logstore.Query{}))
+	require.Equal(s, []string{"d", "c3", "c2", "c1", "c", "b", "a"}, s.all(store, eventstore.Query{}))
 }
 
 // roundTrip: every attribute and all data comes back as it was, and can be shown as JSON.
@@ -151,7 +151,7 @@ func roundTrip(s *suite) {
 		events = append(events, e)
 	}
 	s.append(store, events...)
-	page, err := store.List(s.Context(), logstore.Query{Project: "p"})
+	page, err := store.List(s.Context(), eventstore.Query{Project: "p"})
 	require.NoError(s, err)
 	require.Len(s, page.Events, len(events))
 	for i, want := range events {
@@ -177,7 +177,7 @@ func roundTrip(s *suite) {
 	e.SetTime(time.Time{})
 	before := time.Now().Truncate(time.Microsecond)
 	s.append(store, e)
-	ids, _ := s.list(store, logstore.Query{From: before, To: time.Now().Add(time.Second)})
+	ids, _ := s.list(store, eventstore.Query{From: before, To: time.Now().Add(time.Second)})
 	require.Equal(s, []string{"timeless"}, ids)
 }
 
@@ -191,22 +191,22 @@ func filters(s *suite) {
 		}
 		s.append(store, e)
 	}
-	f := func(q logstore.Query, want ...string) {
+	f := func(q eventstore.Query, want ...string) {
 		s.Helper()
 		require.Equal(s, want, s.all(store, q), "%+v", q)
 		q.PageSize = 1
 		require.Equal(s, want, s.all(store, q), "%+v", q)
 	}
-	f(logstore.Query{Type: "x"}, "6", "4", "2", "0")
-	f(logstore.Query{Type: "y"}, "7", "5", "3", "1")
-	f(logstore.Query{Source: "y"}, "7", "6", "3", "2")
-	f(logstore.Query{Subject: "y"}, "7", "6", "5", "4")
-	f(logstore.Query{Type: "y", Source: "x", Subject: "x"}, "1")
-	f(logstore.Query{Type: "y", From: noon.Add(3 * time.Second)}, "7", "5", "3")
+	f(eventstore.Query{Type: "x"}, "6", "4", "2", "0")
+	f(eventstore.Query{Type: "y"}, "7", "5", "3", "1")
+	f(eventstore.Query{Source: "y"}, "7", "6", "3", "2")
+	f(eventstore.Query{Subject: "y"}, "7", "6", "5", "4")
+	f(eventstore.Query{Type: "y", Source: "x", Subject: "x"}, "1")
+	f(eventstore.Query{Type: "y", From: noon.Add(3 * time.Second)}, "7", "5", "3")
 	// Values are compared as a whole, and are values, whatever they look like.
-	f(logstore.Query{Type: "X"})
-	f(logstore.Query{Type: "x%"})
-	f(logstore.Query{Source: "' OR 1=1 --"})
+	f(eventstore.Query{Type: "X"})
+	f(eventstore.Query{Type: "x%"})
+	f(eventstore.Query{Source: "' OR 1=1 --"})
 }
 
 // times: the interval of times has its start in it, and not its end.
@@ -215,7 +215,7 @@ func times(s *suite) {
 	s.append(store, at("0", 0), at("1", 1), at("2", 2))
 	f := func(from, to int, want ...string) {
 		s.Helper()
-		q := logstore.Query{From: noon.Add(time.Duration(from) * time.Second), To: noon.Add(time.Duration(to) * time.Second)}
+		q := eventstore.Query{From: noon.Add(time.Duration(from) * time.Second), To: noon.Add(time.Duration(to) * time.Second)}
 		require.Equal(s, want, s.all(store, q))
 	}
 	f(0, 3, "2", "1", "0")
@@ -224,16 +224,16 @@ func times(s *suite) {
 	f(1, 1)
 	f(2, 1)
 	f(3, 9)
-	require.Equal(s, []string{"2", "1"}, s.all(store, logstore.Query{From: noon.Add(time.Second)}))
-	require.Equal(s, []string{"0"}, s.all(store, logstore.Query{To: noon.Add(time.Second)}))
-	require.Equal(s, []string{"2"}, s.all(store, logstore.Query{From: noon.Add(time.Second + time.Microsecond)}))
+	require.Equal(s, []string{"2", "1"}, s.all(store, eventstore.Query{From: noon.Add(time.Second)}))
+	require.Equal(s, []string{"0"}, s.all(store, eventstore.Query{To: noon.Add(time.Second)}))
+	require.Equal(s, []string{"2"}, s.all(store, eventstore.Query{From: noon.Add(time.Second + time.Microsecond)}))
 	// Any year can be said.
 	for i, year := range []int{1, 1969, 9999} {
 		e := at(fmt.Sprint("y", i), 0)
 		e.SetTime(time.Date(year, 1, 1, 1, 0, 0, 0, time.UTC))
 		s.append(store, e)
 	}
-	require.Equal(s, []string{"y2", "2", "1", "0", "y1", "y0"}, s.all(store, logstore.Query{}))
+	require.Equal(s, []string{"y2", "2", "1", "0", "y1", "y0"}, s.all(store, eventstore.Query{}))
 }
 
 // pages: pages of any size give the same list.
@@ -244,10 +244,10 @@ func pages(s *suite) {
 		events = append(events, at(fmt.Sprint(i), i/7)) // many of one time
 	}
 	s.append(store, events...)
-	want := s.all(store, logstore.Query{})
+	want := s.all(store, eventstore.Query{})
 	require.Len(s, want, 20)
 	for size := 1; size <= 21; size++ {
-		require.Equal(s, want, s.all(store, logstore.Query{PageSize: size}), "pages of %d", size)
+		require.Equal(s, want, s.all(store, eventstore.Query{PageSize: size}), "pages of %d", size)
 	}
 }
 
@@ -255,13 +255,13 @@ func pages(s *suite) {
 func stablePages(s *suite) {
 	store := s.store(0)
 	s.append(store, at("1", 1), at("2", 2), at("3", 3), at("4", 4))
-	first, token := s.list(store, logstore.Query{PageSize: 2})
+	first, token := s.list(store, eventstore.Query{PageSize: 2})
 	require.Equal(s, []string{"4", "3"}, first)
 	s.append(store, at("5", 5), at("3a", 3))
-	rest := s.all(store, logstore.Query{PageSize: 2, PageToken: token})
+	rest := s.all(store, eventstore.Query{PageSize: 2, PageToken: token})
 	require.Equal(s, []string{"2", "1"}, slices.DeleteFunc(rest, func(id string) bool { return id == "3a" }))
 	// A token can be used again, with another size.
-	again, _ := s.list(store, logstore.Query{PageSize: 1, PageToken: token})
+	again, _ := s.list(store, eventstore.Query{PageSize: 1, PageToken: token})
 	require.Len(s, again, 1)
 }
 
@@ -269,9 +269,9 @@ func stablePages(s *suite) {
 func pageTokens(s *suite) {
 	store := s.store(0)
 	s.append(store, at("1", 1), at("2", 2), at("3", 3))
-	_, token := s.list(store, logstore.Query{PageSize: 1})
+	_, token := s.list(store, eventstore.Query{PageSize: 1})
 	require.NotEmpty(s, token)
-	for _, q := range []logstore.Query{
+	for _, q := range []eventstore.Query{
 		{PageToken: "x"},
 		{PageToken: token + "x"},
 		{PageToken: token[1:]},
@@ -297,12 +297,12 @@ func pageTokens(s *suite) {
 func pageSizes(s *suite) {
 	store := s.store(0)
 	var events []event.Event
-	for i := range logstore.MaxPageSize + 1 {
+	for i := range eventstore.MaxPageSize + 1 {
 		events = append(events, at(fmt.Sprint(i), i))
 	}
 	s.append(store, events...)
-	for size, want := range map[int]int{0: logstore.DefaultPageSize, 7: 7, logstore.MaxPageSize + 1: logstore.MaxPageSize} {
-		ids, token := s.list(store, logstore.Query{PageSize: size})
+	for size, want := range map[int]int{0: eventstore.DefaultPageSize, 7: 7, eventstore.MaxPageSize + 1: eventstore.MaxPageSize} {
+		ids, token := s.list(store, eventstore.Query{PageSize: size})
 		require.Len(s, ids, want)
 		require.NotEmpty(s, token)
 	}
@@ -317,9 +317,9 @@ func duplicates(s *suite) {
 	require.NoError(s, second.SetData("text/plain", "second"))
 	other := at("1", 3)
 	other.SetSource("other")
-	require.Equal(s, logstore.Appended{Stored: 2, Duplicates: 1}, s.append(store, first, second, other))
-	require.Equal(s, logstore.Appended{Duplicates: 2}, s.append(store, second, other))
-	page, err := store.List(s.Context(), logstore.Query{Project: "p"})
+	require.Equal(s, eventstore.Appended{Stored: 2, Duplicates: 1}, s.append(store, first, second, other))
+	require.Equal(s, eventstore.Appended{Duplicates: 2}, s.append(store, second, other))
+	page, err := store.List(s.Context(), eventstore.Query{Project: "p"})
 	require.NoError(s, err)
 	require.Len(s, page.Events, 2)
 	require.Equal(s, "first", string(page.Events[1].Data()))
@@ -328,25 +328,25 @@ func duplicates(s *suite) {
 // projects: projects do not see each other.
 func projects(s *suite) {
 	store := s.store(0)
-	done, err := store.Append(s.Context(), []logstore.Record{{Project: "p", Event: at("1", 1)}, {Project: "q", Event: at("1", 1)}, {Project: "p", Event: at("2", 2)}})
+	done, err := store.Append(s.Context(), []eventstore.Record{{Project: "p", Event: at("1", 1)}, {Project: "q", Event: at("1", 1)}, {Project: "p", Event: at("2", 2)}})
 	require.NoError(s, err)
-	require.Equal(s, logstore.Appended{Stored: 3}, done)
-	require.Equal(s, []string{"2", "1"}, s.all(store, logstore.Query{}))
-	require.Equal(s, []string{"1"}, s.all(store, logstore.Query{Project: "q"}))
-	require.Empty(s, s.all(store, logstore.Query{Project: "pq"}))
+	require.Equal(s, eventstore.Appended{Stored: 3}, done)
+	require.Equal(s, []string{"2", "1"}, s.all(store, eventstore.Query{}))
+	require.Equal(s, []string{"1"}, s.all(store, eventstore.Query{Project: "q"}))
+	require.Empty(s, s.all(store, eventstore.Query{Project: "pq"}))
 }
 
 // invalid: a record that cannot be kept sinks its append, and leaves nothing.
 func invalid(s *suite) {
 	store := s.store(0)
-	for name, bad := range map[string]logstore.Record{
+	for name, bad := range map[string]eventstore.Record{
 		"no project": {Event: at("2", 2)}, "no event": {Project: "p"}, "no id": {Project: "p", Event: at("", 2)},
 	} {
-		_, err := store.Append(s.Context(), []logstore.Record{{Project: "p", Event: at("1", 1)}, bad})
+		_, err := store.Append(s.Context(), []eventstore.Record{{Project: "p", Event: at("1", 1)}, bad})
 		require.Equal(s, fault.Invalid, fault.KindOf(err), "%s: %v", name, err)
 	}
-	require.Empty(s, s.all(store, logstore.Query{}), "a part of a refused append was kept")
-	_, err := store.List(s.Context(), logstore.Query{})
+	require.Empty(s, s.all(store, eventstore.Query{}), "a part of a refused append was kept")
+	_, err := store.List(s.Context(), eventstore.Query{})
 	require.Equal(s, fault.Invalid, fault.KindOf(err), "all projects at once")
 }
 
@@ -354,21 +354,21 @@ func invalid(s *suite) {
 func eviction(s *suite) {
 	store := s.store(3)
 	s.append(store, at("2", 2), at("4", 4), at("3", 3))
-	require.Equal(s, logstore.Appended{Stored: 1, Evicted: 1}, s.append(store, at("5", 5)))
-	require.Equal(s, []string{"5", "4", "3"}, s.all(store, logstore.Query{}))
+	require.Equal(s, eventstore.Appended{Stored: 1, Evicted: 1}, s.append(store, at("5", 5)))
+	require.Equal(s, []string{"5", "4", "3"}, s.all(store, eventstore.Query{}))
 	// A late event is the oldest itself.
-	require.Equal(s, logstore.Appended{Stored: 1, Evicted: 1}, s.append(store, at("1", 1)))
-	require.Equal(s, []string{"5", "4", "3"}, s.all(store, logstore.Query{}))
+	require.Equal(s, eventstore.Appended{Stored: 1, Evicted: 1}, s.append(store, at("1", 1)))
+	require.Equal(s, []string{"5", "4", "3"}, s.all(store, eventstore.Query{}))
 	// Duplicates evict nothing.
-	require.Equal(s, logstore.Appended{Duplicates: 1}, s.append(store, at("5", 5)))
+	require.Equal(s, eventstore.Appended{Duplicates: 1}, s.append(store, at("5", 5)))
 	// One append may be larger than the store, and another project is another
 	// bound.
-	require.Equal(s, logstore.Appended{Stored: 5, Evicted: 5}, s.append(store, at("6", 6), at("7", 7), at("8", 8), at("9", 9), at("10", 10)))
-	require.Equal(s, []string{"10", "9", "8"}, s.all(store, logstore.Query{}))
-	done, err := store.Append(s.Context(), []logstore.Record{{Project: "q", Event: at("1", 1)}})
+	require.Equal(s, eventstore.Appended{Stored: 5, Evicted: 5}, s.append(store, at("6", 6), at("7", 7), at("8", 8), at("9", 9), at("10", 10)))
+	require.Equal(s, []string{"10", "9", "8"}, s.all(store, eventstore.Query{}))
+	done, err := store.Append(s.Context(), []eventstore.Record{{Project: "q", Event: at("1", 1)}})
 	require.NoError(s, err)
-	require.Equal(s, logstore.Appended{Stored: 1}, done)
-	require.Equal(s, []string{"10", "9", "8"}, s.all(store, logstore.Query{}))
+	require.Equal(s, eventstore.Appended{Stored: 1}, done)
+	require.Equal(s, []string{"10", "9", "8"}, s.all(store, eventstore.Query{}))
 }
 
 // concurrency: concurrent appends of the same events store each once.
@@ -376,11 +376,11 @@ func concurrency(s *suite) {
 	store := s.store(0)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	var total logstore.Appended
+	var total eventstore.Appended
 	for range 4 {
 		wg.Go(func() {
 			for i := range 10 {
-				done, err := store.Append(s.Context(), []logstore.Record{{Project: "p", Event: at(fmt.Sprint(i), i)}})
+				done, err := store.Append(s.Context(), []eventstore.Record{{Project: "p", Event: at(fmt.Sprint(i), i)}})
 				if err != nil {
 					s.Error(err)
 					return
@@ -393,6 +393,6 @@ func concurrency(s *suite) {
 		})
 	}
 	wg.Wait()
-	require.Equal(s, logstore.Appended{Stored: 10, Duplicates: 30}, total)
-	require.Equal(s, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1", "0"}, s.all(store, logstore.Query{}))
+	require.Equal(s, eventstore.Appended{Stored: 10, Duplicates: 30}, total)
+	require.Equal(s, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1", "0"}, s.all(store, eventstore.Query{}))
 }

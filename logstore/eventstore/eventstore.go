@@ -1,11 +1,11 @@
-// Package logstore holds the nouns of the records engine, as far as there are
+// Package eventstore holds the nouns of the records engine, as far as there are
 // records: events that are kept to be read back, such as alerts. The one
 // interface for storing them is here; sqlstore is its embedded implementation,
-// and logstoretest is what every implementation must pass.
+// and eventstoretest is what every implementation must pass.
 //
 // It is not for telemetry, whose numbers are in tsdb, and it does not search
 // inside the data of events.
-package logstore
+package eventstore
 
 import (
 	"context"

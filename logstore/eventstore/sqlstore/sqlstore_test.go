@@ -9,16 +9,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/logstore"
-	"selvedge.dev/logstore/logstoretest"
-	"selvedge.dev/logstore/sqlstore"
+	"selvedge.dev/logstore/eventstore"
+	"selvedge.dev/logstore/eventstore/eventstoretest"
+	"selvedge.dev/logstore/eventstore/sqlstore"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/store/sqlite"
 )
 
 func TestStore_Conforms(t *testing.T) {
 	t.Parallel()
-	logstoretest.Run(t, func(t *testing.T, maxEvents int) logstore.Store {
+	eventstoretest.Run(t, func(t *testing.T, maxEvents int) eventstore.Store {
 		return open(t, t.TempDir(), maxEvents)
 	})
 }
@@ -33,32 +33,32 @@ func open(t testing.TB, dir string, maxEvents int) *sqlstore.Store {
 }
 
 // alert is the i-th event.
-func alert(i int) logstore.Record {
+func alert(i int) eventstore.Record {
 	e := event.New()
 	e.SetID(fmt.Sprint(i))
 	e.SetSource("//selvedge.dev/functions/threshold")
 	e.SetType(event.TypeAlert)
 	e.SetSubject(fmt.Sprintf("projects/p/devices/d%d", i%10))
 	e.SetTime(time.Date(2026, 6, 1, 12, 0, i, 0, time.UTC))
-	return logstore.Record{Project: "p", Event: e}
+	return eventstore.Record{Project: "p", Event: e}
 }
 
 func TestStore_KeepsItsBoundOverARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	done, err := open(t, dir, 2).Append(t.Context(), []logstore.Record{alert(1), alert(2)})
+	done, err := open(t, dir, 2).Append(t.Context(), []eventstore.Record{alert(1), alert(2)})
 	require.NoError(t, err)
-	require.Equal(t, logstore.Appended{Stored: 2}, done)
+	require.Equal(t, eventstore.Appended{Stored: 2}, done)
 	store := open(t, dir, 2)
-	done, err = store.Append(t.Context(), []logstore.Record{alert(2), alert(3)})
+	done, err = store.Append(t.Context(), []eventstore.Record{alert(2), alert(3)})
 	require.NoError(t, err)
-	require.Equal(t, logstore.Appended{Stored: 1, Duplicates: 1, Evicted: 1}, done)
-	page, err := store.List(t.Context(), logstore.Query{Project: "p"})
+	require.Equal(t, eventstore.Appended{Stored: 1, Duplicates: 1, Evicted: 1}, done)
+	page, err := store.List(t.Context(), eventstore.Query{Project: "p"})
 	require.NoError(t, err)
 	require.Len(t, page.Events, 2)
 	require.Equal(t, "3", page.Events[0].ID())
 	// A smaller bound holds from the next append on.
-	done, err = open(t, dir, 1).Append(t.Context(), []logstore.Record{alert(4)})
+	done, err = open(t, dir, 1).Append(t.Context(), []eventstore.Record{alert(4)})
 	require.NoError(t, err)
 	require.Equal(t, 2, done.Evicted)
 }
@@ -97,7 +97,7 @@ func BenchmarkAppend(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		if _, err := store.Append(b.Context(), []logstore.Record{alert(i)}); err != nil {
+		if _, err := store.Append(b.Context(), []eventstore.Record{alert(i)}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -106,14 +106,14 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkList measures a page of a hundred events among ten thousand.
 func BenchmarkList(b *testing.B) {
 	store := open(b, b.TempDir(), 0)
-	var records []logstore.Record
+	var records []eventstore.Record
 	for i := range 10_000 {
 		records = append(records, alert(i))
 	}
 	_, err := store.Append(b.Context(), records)
 	require.NoError(b, err)
 	for b.Loop() {
-		if page, err := store.List(b.Context(), logstore.Query{Project: "p", Type: event.TypeAlert}); err != nil || len(page.Events) != 100 {
+		if page, err := store.List(b.Context(), eventstore.Query{Project: "p", Type: event.TypeAlert}); err != nil || len(page.Events) != 100 {
 			b.Fatal(err)
 		}
 	}

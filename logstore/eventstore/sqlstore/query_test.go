@@ -7,14 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"selvedge.dev/logstore"
+	"selvedge.dev/logstore/eventstore"
 )
 
 func TestToken_ContinuesItsOwnSelection(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := place{rapid.Int64().Draw(t, "time"), rapid.Int64().Draw(t, "seq")}
-		q := logstore.Query{
+		q := eventstore.Query{
 			Project: rapid.String().Draw(t, "project"), Type: rapid.String().Draw(t, "type"), Source: rapid.String().Draw(t, "source"),
 			From: time.UnixMicro(rapid.Int64().Draw(t, "from")),
 		}
@@ -30,7 +30,7 @@ func TestToken_ContinuesItsOwnSelection(t *testing.T) {
 }
 
 func FuzzParseToken(f *testing.F) {
-	q := logstore.Query{Project: "p"}
+	q := eventstore.Query{Project: "p"}
 	f.Add(place{1, 2}.token(q))
 	f.Add("")
 	f.Add("AAAA")
@@ -41,7 +41,7 @@ func FuzzParseToken(f *testing.F) {
 			return
 		}
 		// What is taken names a place; base64 may spell it in one way only.
-		again, err := parseToken(logstore.Query{Project: "p", PageToken: p.token(q)})
+		again, err := parseToken(eventstore.Query{Project: "p", PageToken: p.token(q)})
 		require.NoError(t, err)
 		require.Equal(t, p, again)
 	})
