@@ -21,10 +21,13 @@ type columns struct {
 	times  []int64
 	values []float64
 
-	// block and the scratch columns are reused.
-	block         storage.Block
-	scratchTimes  []int64
-	scratchValues []float64
+	// What follows is reused. portable is a block as the engine shows it, unpacked
+	// and numbers are its values on the way.
+	block              storage.Block
+	portable, unpacked []byte
+	numbers            []int64
+	scratchTimes       []int64
+	scratchValues      []float64
 }
 
 // keptPoints bounds the columns that are kept for the next query: 4 MB.
@@ -67,6 +70,12 @@ func (c *columns) view() tsdb.Points {
 // repeated points) is merged with as much of it as it overlaps.
 func (c *columns) add(ref *storage.BlockRef, tr storage.TimeRange) error {
 	ref.MustReadBlock(&c.block)
+	c.portable = c.block.MarshalPortable(c.portable[:0])
+	if b, ok := readStored(c.portable); ok {
+		if done, err := c.addRegular(&b, tr); done || err != nil {
+			return err
+		}
+	}
 	if err := c.block.UnmarshalData(); err != nil {
 		return fmt.Errorf("decode block: %w", err)
 	}

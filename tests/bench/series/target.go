@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -203,8 +202,22 @@ func (t *target) do(req *http.Request, answer *bytes.Buffer) error {
 	return err
 }
 
-// nextPage finds the page token, which comes last in a page.
-var nextPage = regexp.MustCompile(`"nextPageToken":\s*"([^"]+)"\s*\}\s*$`)
+// nextPage finds the page token, which comes last in a page and has no escapes;
+// "" if there is none. It is part of what is timed, so it is no regular
+// expression, which took a tenth of a short question.
+func nextPage(page []byte) string {
+	const name = `"nextPageToken"`
+	tail := page[max(0, len(page)-1024):]
+	i := bytes.LastIndex(tail, []byte(name))
+	if i < 0 {
+		return ""
+	}
+	parts := bytes.SplitN(tail[i+len(name):], []byte{'"'}, 3)
+	if len(parts) < 3 {
+		return ""
+	}
+	return string(parts[1])
+}
 
 // askOurs asks Selvedge for all pages.
 func askOurs(ctx context.Context, t *target, q question, page func([]byte)) error {
@@ -236,11 +249,11 @@ func askOurs(ctx context.Context, t *target, q question, page func([]byte)) erro
 		}
 		text := t.answer.Bytes()
 		page(text)
-		token := nextPage.FindSubmatch(text[max(0, len(text)-1024):])
-		if token == nil {
+		token := nextPage(text)
+		if token == "" {
 			return nil
 		}
-		params.Set("pageToken", string(token[1]))
+		params.Set("pageToken", token)
 	}
 }
 
