@@ -132,7 +132,9 @@ type Log struct {
 	running bool
 	writers []*writer
 	lost    int64
+	// changed is closed when there is more; awaited says that somebody has it.
 	changed chan struct{}
+	awaited bool
 }
 
 // entry is one line of the ring.
@@ -172,6 +174,10 @@ func (l *Log) Exit() {
 
 // wake tells those who follow. The caller holds the lock.
 func (l *Log) wake() {
+	if !l.awaited {
+		return
+	}
+	l.awaited = false
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -207,7 +213,9 @@ func (l *Log) add(stream, text string) {
 		drop++
 	}
 	if drop > 0 {
-		l.lines = append(l.lines[:0], l.lines[drop:]...)
+		// What is left moves when there is no room behind it, and not with every line.
+		clear(l.lines[:drop])
+		l.lines = l.lines[drop:]
 		l.first += int64(drop)
 		l.lost += int64(drop)
 	}

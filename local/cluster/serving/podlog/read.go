@@ -108,6 +108,7 @@ func (r *reader) fill(size int) (changed <-chan struct{}, end bool) {
 		}
 		r.buf = append(append(r.buf, e.text...), '\n')
 	}
+	l.awaited = true
 	return l.changed, !r.o.Follow || l.run != r.run || !l.running
 }
 
