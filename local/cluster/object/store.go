@@ -150,6 +150,18 @@ func (s *Store) Get(k Key, namespace, n string) (Object, error) {
 	return e.object.Clone(), nil
 }
 
+// Label is one label of an object, "" if it has none of that name, or NotFound:
+// Get without a copy, for what is asked at every request.
+func (s *Store) Label(k Key, namespace, n, label string) (string, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e, ok := s.objects[k][name{namespace, n}]
+	if !ok {
+		return "", s.notFound(k, n)
+	}
+	return e.object.Labels()[label], nil
+}
+
 // notFound is the error for what is not there, in the words of Kubernetes.
 func (s *Store) notFound(k Key, n string) error {
 	what := k.Name

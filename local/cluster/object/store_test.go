@@ -127,6 +127,25 @@ func TestStore_Lifecycle(t *testing.T) {
 	require.Equal(t, fault.NotFound, fault.KindOf(err))
 }
 
+func TestStore_Label(t *testing.T) {
+	t.Parallel()
+	db, _ := database(t)
+	s := open(t, db, object.Options{})
+	o := newThing("a")
+	o.Set("green", "metadata", "labels", "example.com/colour")
+	_, err := s.Create(t.Context(), o)
+	require.NoError(t, err)
+	f := func(name, label, want string, kind fault.Kind) {
+		t.Helper()
+		got, err := s.Label(thing.Key(), "p", name, label)
+		require.Equal(t, kind, fault.KindOf(err))
+		require.Equal(t, want, got)
+	}
+	f("a", "example.com/colour", "green", fault.KindOf(nil))
+	f("a", "example.com/size", "", fault.KindOf(nil))
+	f("b", "example.com/colour", "", fault.NotFound)
+}
+
 func TestStore_Refuses(t *testing.T) {
 	t.Parallel()
 	db, _ := database(t)
