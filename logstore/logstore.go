@@ -191,7 +191,8 @@ type Reader interface {
 	// List gives a page of entries in the query's order: fewer than
 	// Query.Limit only if there are no more, or if they would be more than
 	// 16 MiB, but at least one if there is one. Entries of one project,
-	// bucket, log, time and insert id come once. A query that needs more time
+	// bucket, log, time and insert id come once; if they differ in something
+	// else, which of them comes is not said. A query that needs more time
 	// or memory than the store allows is an Exhausted error that says what
 	// would help.
 	List(ctx context.Context, q Query) ([]Entry, error)
@@ -206,10 +207,12 @@ type Writer interface {
 	// They may be found when it returns, and are durable once Sync was
 	// called. After an error some of them may be there: ask with Since.
 	Append(ctx context.Context, entries []Entry) error
-	// Sync makes durable what Append has returned for.
+	// Sync makes durable what Append has returned for. It is an error if some of
+	// that may have been lost since, as by a server that has restarted.
 	Sync(ctx context.Context) error
 	// Since gives the numbers of the entries of an origin that are there and
-	// are seq or more, ascending. They are what need not be appended again.
+	// are seq or more, ascending. They are what need not be appended again;
+	// that of an entry which was there under another number may be missing.
 	Since(ctx context.Context, origin string, seq uint64) ([]uint64, error)
 }
 

@@ -40,8 +40,8 @@ type Not struct {
 // down: "severity >= ERROR", "jsonPayload.user.name : ann".
 type Comparison struct {
 	// Path is the field's name: "labels" "device id" for labels."device id".
-	// The first element is as logstore.Field has it, later ones as they are in
-	// the payload; case counts in keys of labels and of payloads.
+	// The elements that are names of LogEntry's own are as Fields has them,
+	// whatever their case was; case counts in keys of labels and of payloads.
 	Path []string
 	// Op is the operator.
 	Op Op
@@ -95,7 +95,8 @@ const (
 	Has Op = iota + 1
 	// Equal is "=".
 	Equal
-	// NotEqual is "!=": holds also where the field is not there.
+	// NotEqual is "!=": like every comparison it fails where the field is not
+	// there; NOT field = value holds there.
 	NotEqual
 	// Less is "<".
 	Less
@@ -107,7 +108,7 @@ const (
 	GreaterOrEqual
 	// Matches is "=~": a regular expression of RE2 matches a part of the value.
 	Matches
-	// NotMatches is "!~": holds also where the field is not there.
+	// NotMatches is "!~": fails where the field is not there.
 	NotMatches
 )
 
