@@ -8,7 +8,7 @@ GENERATED = git ls-files -co --exclude-standard '*.pb.go' '*_gen.go' '*_service.
 GCI := -s standard -s default -s 'prefix(selvedge.dev)'
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## bin/selvedge, the platform and its client, and bin/edged, the device's runtime
 	$(BUILD) -o bin/selvedge ./local
@@ -45,14 +45,14 @@ check: tools ## format, linters, architecture, generated code, go.mod
 
 generate: tools ## services, Go code and OpenAPI documents from .proto files
 	go generate ./...
-	go run ./infra/proto -generate bin/protoc-gen-openapi -image bin/image.binpb
-	bin/buf generate bin/image.binpb --template infra/proto/buf.gen.yaml
+	go run ./infra/proto -generate selvedge.dev -openapi bin/protoc-gen-openapi -image bin/image.binpb
+	go run ./infra/proto -root infra/templates/go/selvedge-service/api -generate selvedge.dev/api
 
 breaking: # .proto files against those of main, and on main against the commit before
 	@base=$$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD); \
 		[ "$$(git rev-parse $$base)" != "$$(git rev-parse HEAD)" ] || base=$$(git rev-parse -q --verify HEAD~1 || echo HEAD); \
 		git ls-tree -r --name-only $$base | grep -q '\.proto$$' || exit 0; \
-		rm -rf bin/base && mkdir -p bin/base && git archive $$base ':(glob)**/*.proto' | tar -x -C bin/base && \
+		rm -rf bin/base && mkdir -p bin/base && git archive $$base ':(glob)**/*.proto' ':!infra/templates' | tar -x -C bin/base && \
 		go run ./infra/proto -root bin/base -image bin/base.binpb && bin/buf breaking bin/image.binpb --exclude-imports --against bin/base.binpb --config infra/proto/buf.yaml
 
 fmt: tools ## format the code as check wants it
@@ -71,6 +71,16 @@ clients: ## clients that are not ours, unmodified, against the program
 func: ## the stock func and kubectl against the program
 	go -C tests/clients/func test -timeout 15m ./...
 
+e2e-knative: ## the platform on a real cluster with Knative: KUBECONFIG=FILE REGISTRY=HOST, see tests/knative/doc.go
+	@[ -n "$(KUBECONFIG)" ] && [ -n "$(REGISTRY)" ] || { echo 'say where: make e2e-knative KUBECONFIG=FILE REGISTRY=HOST [GATEWAY=HOST:PORT] [HOST=ADDRESS] [VOLUME=FOLDER]'; exit 2; }
+	KUBECONFIG='$(abspath $(KUBECONFIG))' REGISTRY='$(REGISTRY)' GATEWAY='$(GATEWAY)' HOST='$(HOST)' VOLUME='$(VOLUME)' go -C tests/knative test -v -count 1 -timeout 40m ./...
+
+image: ## the platform's image, into a registry: TO=HOST/REPOSITORY:TAG
+	@go run ./infra/knative/image -to '$(TO)'
+
+clickhouse: ## the ClickHouse server that tests and benchmarks run, into the user's cache
+	@tests/clickhouse/install
+
 crash: ## the journal's crash model, 200,000 power cuts
 	SELVEDGE_CRASH_CUTS=200000 go test -timeout 2h -run Crash ./sdk/journal
 
@@ -85,13 +95,17 @@ bench: build ## throughput, latency, memory and start of the platform here; DATA
 	go run ./tests/bench/series -program bin/selvedge
 	go run ./tests/bench/access -program bin/selvedge
 	go run ./tests/bench/functions -program bin/selvedge
+	tests/clickhouse/install && go run ./tests/bench/logs
 
 dist: ## dist/functions/FN, or all functions, as projects for Knative's func
 	go run ./infra/dist $(FN)
+
+templates: ## dist/templates, from which func creates services
+	go run ./infra/dist -templates
 
 edge: ## the device's runtime for arm64 and armv7, with sizes
 	GOOS=linux GOARCH=arm64 $(BUILD) -o bin/edged-arm64 ./edgeruntime/cmd/edged
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/edged-armv7 ./edgeruntime/cmd/edged
 	@du -h --apparent-size bin/edged-*
 
-.PHONY: help build run test race check generate breaking fmt tools conformance clients func crash fuzz bench dist edge
+.PHONY: help build run test race check generate breaking fmt tools conformance clients func e2e-knative image clickhouse crash fuzz bench dist templates edge

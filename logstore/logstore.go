@@ -5,8 +5,7 @@
 // are compared with, embedded (VictoriaLogs' storage in the process) and
 // clickhouse the ones that are used, logstoretest what each of them must pass,
 // intake what makes entries durable before they are acknowledged and hands
-// them to a store once. audit is the trail that cannot be altered unseen;
-// eventstore keeps events.
+// them to a store once. audit is the trail that cannot be altered unseen.
 package logstore
 
 import (

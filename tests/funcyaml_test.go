@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	emailerv1 "selvedge.dev/functions/emailer/v1"
+	loggingv1 "selvedge.dev/functions/logging/v1"
 	messengerv1 "selvedge.dev/functions/messenger/v1"
 	reasonv1 "selvedge.dev/functions/reason/v1"
 	schedulerv1 "selvedge.dev/functions/scheduler/v1"
@@ -158,6 +159,7 @@ func triggersOf(t *testing.T, set manifests.Set, function, broker string) []stri
 			{event.Route: event.RouteProcessor},
 			{event.Route: event.RouteWriter},
 			{"type": event.TypeAlert},
+			{"type": loggingv1.TypeLog},
 			{"type": schedulerv1.TypeSetTimer},
 			{"type": emailerv1.TypeEmail},
 			{"type": messengerv1.TypeSMS},

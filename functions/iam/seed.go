@@ -24,7 +24,7 @@ const viewer = "services/iam.selvedge.dev/roles/viewer"
 func (a *Accounts) builtIns() []*iamv1.Role {
 	about := map[string]*iamv1.Role{
 		iam.Administrator:  {DisplayName: "Administrator", Category: iamv1.Role_OWNER, Description: "Everything."},
-		iam.ProjectEditor:  {DisplayName: "Project editor", Category: iamv1.Role_USER, Description: "Everything but accounts, roles and keys; the keys of devices too."},
+		iam.ProjectEditor:  {DisplayName: "Project editor", Category: iamv1.Role_USER, Description: "Everything but accounts, roles, keys and how much is audited; the keys of devices too."},
 		iam.DeviceRole:     {DisplayName: "Device", Category: iamv1.Role_AGENT, Description: "Posts events."},
 		iam.Public:         {DisplayName: "Public", Category: iamv1.Role_PUBLIC, Description: "Reads what the platform's own services have; everybody has it."},
 		iam.RegionViewer:   {DisplayName: "Region viewer", Category: iamv1.Role_PUBLIC, Description: "Reads which regions there are; everybody has it."},

@@ -178,6 +178,33 @@ func (a *Accounts) OwnToken(domain string) (string, error) {
 	})
 }
 
+// OwnTokenFor is the domain of the service that a token of [Accounts.OwnToken] is
+// for, "" if it is none.
+func (a *Accounts) OwnTokenFor(token string) string {
+	claims, err := iam.Verify(token, func(id string) (crypto.PublicKey, bool) {
+		key, ok := a.feed.accounts.SigningKey(id)
+		return key, ok
+	})
+	if err != nil || claims.Issuer != a.options.Issuer || claims.Subject != a.options.Issuer || len(claims.Audience) != 1 {
+		return ""
+	}
+	return claims.Audience[0]
+}
+
+// CallerToken is what proves to somebody else who calls: a token for that
+// audience, which must not be the platform's issuer. It is good for as long as a
+// call takes to begin.
+func (a *Accounts) CallerToken(who iam.Principal, audience string) (string, error) {
+	id, key := a.signer()
+	if key == nil {
+		return "", &fault.Error{Op: "iam.CallerToken", Kind: fault.Unavailable, Err: errors.New("there is no key to sign with")}
+	}
+	now := time.Now()
+	return iam.Sign(key, id, iam.Claims{
+		Issuer: a.options.Issuer, Subject: who.Name, Email: who.Email, Audience: []string{audience}, IssuedAt: now.Unix(), Expires: now.Add(ownLife).Unix(),
+	})
+}
+
 // signer is the key of the platform that signs now.
 func (a *Accounts) signer() (id string, key crypto.Signer) {
 	k, ok := a.feed.accounts.signingKeys().current(a.store.Now())

@@ -25,7 +25,11 @@ func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message)
 	}
 	switch m.Verb {
 	case resourcev1.Method_CREATE, resourcev1.Method_UPDATE, resourcev1.Method_DELETE:
-		return s.copies.send(ctx, m, req)
+		ctx, record := s.audit.Begin(ctx, s.store, m, req)
+		record.PassedOn(s.copies.region)
+		out, err := s.copies.send(ctx, m, req)
+		record.End(ctx, err)
+		return out, err
 	default:
 		return s.Service.Call(ctx, m, req)
 	}

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	metav1 "selvedge.dev/functions/meta/v1"
+	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
@@ -90,6 +91,8 @@ type Service struct {
 	rules Rules
 	// authorize is nil if the caller may do something.
 	authorize func(ctx context.Context, permission string, name resource.Name) error
+	// audit records what is passed on; nil does not.
+	audit *audit.Recorder
 	// copies are set if this is a copy of the registry of another region.
 	copies *copies
 }
@@ -97,7 +100,7 @@ type Service struct {
 // New makes the registry over a store with its types and the [Plugins] of the
 // same rules. Hooks are added to the options.
 func New(st *store.Store, r Rules, o service.Options) (*Service, error) {
-	s := &Service{store: st, log: o.Logger, rules: r}
+	s := &Service{store: st, log: o.Logger, rules: r, audit: o.Audit}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -162,12 +165,17 @@ func (s *Service) Local(as Caller) Local { return Local{s, as} }
 
 // Call does a unary method.
 func (l Local) Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error) {
-	return l.service.Call(context.WithValue(ctx, callerKey{}, l.caller), m, proto.Clone(req))
+	return l.service.Call(l.as(ctx), m, proto.Clone(req))
+}
+
+// as is a context of the caller, who is the platform itself.
+func (l Local) as(ctx context.Context) context.Context {
+	return audit.As(context.WithValue(ctx, callerKey{}, l.caller), "services/meta.selvedge.dev")
 }
 
 // Watch does a method that watches. The messages are recv's own.
 func (l Local) Watch(ctx context.Context, m *schema.Method, req proto.Message, recv func(proto.Message) error) error {
-	return l.service.Stream(context.WithValue(ctx, callerKey{}, l.caller), m, proto.Clone(req), func(msg proto.Message) error {
+	return l.service.Stream(l.as(ctx), m, proto.Clone(req), func(msg proto.Message) error {
 		return recv(proto.Clone(msg))
 	})
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// Platform is the address of the platform, Key that of a service account
 	// there, which this service is.
 	Platform, Key string
+	// Function is the name that the platform's door told it, if it is a function
+	// behind one.
+	Function string
 	// Listen is the address to listen at, Endpoint where others reach it; "" is
 	// the address that it listens at.
 	Listen, Endpoint string
@@ -138,7 +141,7 @@ func open(ctx context.Context, c Config) (_ *program, err error) {
 
 // serve makes the service and what answers at its port.
 func (p *program) serve(ctx context.Context) (err error) {
-	who := remote.New(remote.Options{URL: p.Platform, Audience: Domain})
+	who := remote.New(remote.Options{URL: p.Platform, Audience: Domain, Function: p.Function, Key: p.Key})
 	p.service, err = NewService(ctx, Options{
 		Driver: p.driver, Region: p.Region, Authorize: who.Allow, AuthorizePeers: who.AllowPlatform, Logger: p.Logger,
 		Platform: &rpc.Client{URL: p.Platform, Key: p.Key},

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -64,8 +61,9 @@ func New() *Function { return &Function{target.New()} }
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) { f.ServeHTTP(w, r) }
 `
 
-// serves is the method of a function that answers requests.
-var serves = regexp.MustCompile(`(?m)^func \(\w+ \*Function\) ServeHTTP\(`)
+// serves finds a function that answers requests: by a method of its own, or by that
+// of what it embeds.
+var serves = regexp.MustCompile(`(?m)^func \(\w+ \*Function\) ServeHTTP\(|^type Function struct ?\{[^}]*\bgateway\.Hosted\b`)
 
 // entry is the text of function.go, for a function with these files.
 func (p project) entry(files map[string][]byte) []byte {
@@ -76,12 +74,6 @@ func (p project) entry(files map[string][]byte) []byte {
 		}
 	}
 	return []byte(strings.ReplaceAll(text, "NAME", p.name))
-}
-
-// written reports whether dist wrote the folder that the project goes to.
-func (p project) written() bool {
-	text, err := os.ReadFile(filepath.Join(p.out, "function.go"))
-	return err == nil && bytes.HasPrefix(text, []byte(header))
 }
 
 // workspace is the folder that has the go.work of func's build, which func makes

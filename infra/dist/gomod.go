@@ -17,9 +17,13 @@ type requirement struct {
 
 // requirements are the modules that the packages are from, at the versions that
 // the repository has them in, sorted by path. The go command would select no
-// others: a smaller module never asks for a higher version.
-func requirements(packages []*pkg) ([]requirement, error) {
+// others: a smaller module never asks for a higher version. Imports are those of
+// files of the project that no package has.
+func requirements(packages []*pkg, imports []string) ([]requirement, error) {
 	imported := map[string]bool{}
+	for _, i := range imports {
+		imported[i] = true
+	}
 	for _, k := range packages {
 		if k.Module == nil {
 			return nil, fmt.Errorf("package %s is of no module", k.ImportPath)
@@ -47,8 +51,8 @@ func requirements(packages []*pkg) ([]requirement, error) {
 }
 
 // module adds go.mod, go.sum and the go.work of func's build to files.
-func (p project) module(packages []*pkg, files map[string][]byte) error {
-	all, err := requirements(packages)
+func (p project) module(packages []*pkg, imports []string, files map[string][]byte) error {
+	all, err := requirements(packages, imports)
 	if err != nil {
 		return err
 	}

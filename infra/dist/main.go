@@ -1,8 +1,10 @@
 // Command dist writes each function as a project of its own, which Knative's
 // func builds, runs and deploys with any of its builders: those see only the
-// project's folder, and drop the replace directives of its go.mod.
+// project's folder, and drop the replace directives of its go.mod. With
+// -templates it writes the templates of such projects instead, which func creates
+// functions from (template.go).
 //
-//	go run ./infra/dist [-root DIR] [-out DIR] [NAME ...]
+//	go run ./infra/dist [-root DIR] [-out DIR] [-templates] [NAME ...]
 //
 // Without a NAME it writes every function that has a func.yaml. A project has
 // the repository's module path and, in their places, only the packages that
@@ -13,6 +15,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,9 +28,14 @@ import (
 
 func main() {
 	root := flag.String("root", ".", "`folder` of the repository")
-	out := flag.String("out", filepath.Join("dist", "functions"), "`folder` to write the projects to")
+	out := flag.String("out", "", "`folder` to write to; dist/functions, or dist/templates, by default")
+	templates := flag.Bool("templates", false, "write templates, and no functions")
 	flag.Parse()
-	written, err := run(context.Background(), *root, *out, flag.Args())
+	write, folder := run, "functions"
+	if *templates {
+		write, folder = runTemplates, "templates"
+	}
+	written, err := write(context.Background(), *root, cmp.Or(*out, filepath.Join("dist", folder)), flag.Args())
 	for _, folder := range written {
 		fmt.Println(folder)
 	}
@@ -62,7 +71,7 @@ func run(ctx context.Context, root, out string, names []string) (written []strin
 type project struct {
 	// root is the folder of the repository, out the one to write.
 	root, out string
-	// name is the function's: its package is functions/NAME.
+	// name is the function's, whose package is functions/NAME, or the template's.
 	name string
 }
 
@@ -72,7 +81,7 @@ const configFile = "func.yaml"
 // write replaces the project by what the repository holds now. Everything is
 // read before anything is written.
 func (p project) write(ctx context.Context) error {
-	packages, err := p.packages(ctx)
+	packages, err := packages(ctx, p.root, "./functions/"+p.name, "./sdk/function")
 	if err != nil {
 		return fmt.Errorf("find its packages: %w", err)
 	}
@@ -81,15 +90,20 @@ func (p project) write(ctx context.Context) error {
 		return fmt.Errorf("read its packages: %w", err)
 	}
 	files["function.go"] = p.entry(files)
-	files[".funcignore"], files[".gitignore"] = []byte(funcignore), []byte(gitignore)
-	if files["LICENSE"], err = os.ReadFile(filepath.Join(p.root, "LICENSE")); err != nil {
-		return fmt.Errorf("read the licence: %w", err)
-	}
 	if files[configFile], err = p.config(); err != nil {
 		return fmt.Errorf("make %s: %w", configFile, err)
 	}
-	if err := p.module(packages, files); err != nil {
+	if err := p.module(packages, nil, files); err != nil {
 		return fmt.Errorf("make go.mod: %w", err)
+	}
+	return p.replace(files)
+}
+
+// replace has the project's folder have these files, and what every project has.
+func (p project) replace(files map[string][]byte) (err error) {
+	files[".funcignore"], files[".gitignore"] = []byte(funcignore), []byte(gitignore)
+	if files["LICENSE"], err = os.ReadFile(filepath.Join(p.root, "LICENSE")); err != nil {
+		return fmt.Errorf("read the licence: %w", err)
 	}
 	if err := p.clear(); err != nil {
 		return fmt.Errorf("clear %s: %w", p.out, err)
@@ -127,6 +141,20 @@ func (p project) sources(packages []*pkg) (map[string][]byte, error) {
 		}
 	}
 	return files, nil
+}
+
+// written reports whether dist wrote the folder that the project goes to.
+func (p project) written() bool {
+	for _, name := range []string{"function.go", workspace + "/go.work"} {
+		text, err := os.ReadFile(filepath.Join(p.out, filepath.FromSlash(name)))
+		if err == nil && bytes.HasPrefix(text, []byte(header)) {
+			return true
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return false
 }
 
 // clear empties the project's folder, but for func's own notes on its builds.

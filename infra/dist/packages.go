@@ -47,23 +47,23 @@ func (k *pkg) files() []string {
 	return slices.Compact(all)
 }
 
-// packages are the function's package, the one that serves it, and all that
-// they import on any platform, but for the standard library; sorted by path.
-func (p project) packages(ctx context.Context) ([]*pkg, error) {
+// packages are those that are named and all that they import on any platform, but
+// for the standard library; sorted by path.
+func packages(ctx context.Context, root string, named ...string) ([]*pkg, error) {
 	all := map[string]*pkg{}
 	for _, platform := range platforms {
-		if err := p.list(ctx, platform, all); err != nil {
+		if err := list(ctx, root, platform, named, all); err != nil {
 			return nil, fmt.Errorf("for %s: %w", platform, err)
 		}
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b *pkg) int { return strings.Compare(a.ImportPath, b.ImportPath) }), nil
 }
 
-// list adds to all what the function needs on one platform.
-func (p project) list(ctx context.Context, platform string, all map[string]*pkg) error {
+// list adds to all what the named packages need on one platform.
+func list(ctx context.Context, root, platform string, named []string, all map[string]*pkg) error {
 	goos, goarch := path.Split(platform)
-	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json="+listed, "./functions/"+p.name, "./sdk/function")
-	cmd.Dir = p.root
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-json=" + listed}, named...)...)
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS="+strings.TrimSuffix(goos, "/"), "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -197,7 +197,7 @@ func TestFunctions_RunAsProcesses(t *testing.T) {
 			t.Parallel()
 			out := t.TempDir()
 			dist(t, repository, out, name)
-			env := append(settings(t, config), "SELVEDGE_URL="+away.URL, "SELVEDGE_KEY=key", "SELVEDGE_LOGSTORE="+filepath.Join(t.TempDir(), "events.db"), "SELVEDGE_DATA="+t.TempDir(), "SELVEDGE_ENDPOINT="+away.URL)
+			env := append(settings(t, config), "SELVEDGE_URL="+away.URL, "SELVEDGE_KEY=key", "SELVEDGE_DATA="+t.TempDir(), "SELVEDGE_ENDPOINT="+away.URL, "K_SINK="+away.URL)
 			url := start(t, build(t, filepath.Join(out, name)), env...)
 			resp := post(t, url)
 			body, err := io.ReadAll(resp.Body)

@@ -130,7 +130,7 @@ func generated(root string, paths []string) ([]string, error) {
 }
 
 // replaceAll writes files and removes those of the old ones that are no more,
-// with what protoc-gen-go made of them.
+// with the code of their messages.
 func replaceAll(root string, old []string, files map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := replace(filepath.Join(root, filepath.FromSlash(name)), files[name]); err != nil {

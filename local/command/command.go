@@ -98,6 +98,7 @@ readings as time series and answers queries of aligned metrics over HTTP.
   selvedge create ...    register devices, and make anything else
   selvedge events ...    post events, read stored ones
   selvedge metrics ...   query time series
+  selvedge logs ...      query, count and follow the entries of logs
 
 Commands other than up speak to the platform at $` + envURL + ` (default
 ` + defaultURL + `) as the holder of $` + envKey + `, or to that of a context.`,
@@ -123,7 +124,7 @@ Commands other than up speak to the platform at $` + envURL + ` (default
 	f.StringVarP(&a.project, "project", "p", "default", "the project to speak of, where a command has no full name")
 	f.StringVar(&a.region, "region", "", "the region to speak of, for resources that are in one")
 	f.StringVar(&a.context, "context", "", "the context to work with, instead of the current one and the environment")
-	root.AddCommand(a.up(), a.iam(), a.keys(), a.devices(), a.events(), a.metrics(), a.losses(), a.status(), a.contexts(), a.kubeconfig(),
+	root.AddCommand(a.up(), a.iam(), a.keys(), a.devices(), a.events(), a.metrics(), a.logs(), a.audit(), a.losses(), a.status(), a.contexts(), a.kubeconfig(),
 		a.get(), a.list(), a.watch(), a.create(), a.update(), a.remove(), a.apply(), a.diff(), a.export())
 	return root
 }

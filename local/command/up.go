@@ -74,6 +74,7 @@ even if the process is killed.`,
 	f.DurationVar(&c.OwnerRecheck, "owner-recheck", time.Hour, "how often owners in other regions are asked for without a reason to")
 	f.StringVar(&c.Database, "database", "", "PostgreSQL connection string of the resources, postgres://…; also $"+envDatabase+"; by default they are in the data folder")
 	f.StringVar(&c.Series, "series", "", "address of the VictoriaMetrics server of the points, http://HOST:8428, with a retention of 400 days, best with -dedup.minScrapeInterval=1ms, and for nobody else; by default they are in the data folder")
+	f.StringVar(&c.Logs, "logs", "", "the ClickHouse server of the entries of logs, clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or http://…; by default they are in the data folder")
 	f.StringVar(&c.SeriesCluster.Write, "series-write", "", "for a VictoriaMetrics cluster in place of --series: http://VMINSERT:8480/insert/ACCOUNT[:PROJECT]/prometheus")
 	f.StringVar(&c.SeriesCluster.Read, "series-read", "", "where the cluster is read, http://VMSELECT:8481/select/ACCOUNT[:PROJECT]/prometheus")
 	f.StringVar(&c.SeriesCluster.Delete, "series-delete", "", "where the cluster deletes; by default --series-read with /delete/ in place of /select/")

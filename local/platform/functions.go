@@ -54,7 +54,7 @@ func (p *Platform) openFunctions(ctx context.Context) (err error) {
 	}
 	p.serving, err = serving.Open(ctx, serving.Options{
 		Store: p.objects, Images: runner, Runner: runner, URL: p.publicURL, Domain: p.config.FunctionsDomain,
-		Authorize: p.mayInvoke, Logger: p.log,
+		Authorize: p.mayInvoke, Caller: p.callers().prove, Logs: podlog.New(podlog.Options{Line: p.keepLine}), Logger: p.log,
 	})
 	return err
 }
@@ -217,14 +217,26 @@ func unhurried(next http.Handler) http.Handler {
 // is the function's own bound.
 func (c cluster) invoke(w http.ResponseWriter, r *http.Request) {
 	gateway.Leave(r.Context())
+	ctx := r.Context()
 	if isNear(r) {
-		r = r.WithContext(context.WithValue(r.Context(), nearKey{}, true))
+		ctx = context.WithValue(ctx, nearKey{}, true)
 	}
+	if token := r.Header.Get(iam.PlatformHeader); token != "" {
+		if domain := c.p.accounts.OwnTokenFor(token); domain != "" {
+			ctx = context.WithValue(ctx, itselfKey{}, c.p.neighbours.project(domain))
+		}
+	}
+	r = r.WithContext(ctx)
 	c.p.serving.ServeHTTP(w, r)
 }
 
 // nearKey finds whether a request comes from this very machine.
 type nearKey struct{}
+
+// itselfKey finds the project of a service that the platform itself calls: a
+// function of that project. Such a service could use the platform's token for it
+// itself.
+type itselfKey struct{}
 
 // isNear reports whether a request comes from somebody on this machine who
 // speaks to it by its own name: not through a proxy, nor out of a web page of
@@ -251,6 +263,9 @@ func isNear(r *http.Request) bool {
 // permission, and, since func sends no credentials, everybody on this machine
 // unless the platform was told otherwise or the service is for the cluster alone.
 func (p *Platform) mayInvoke(ctx context.Context, project, service string) error {
+	if of, _ := ctx.Value(itselfKey{}).(string); of != "" && of == project {
+		return nil
+	}
 	if near, _ := ctx.Value(nearKey{}).(bool); near && !p.config.ClosedFunctions && iam.PrincipalOf(ctx).Kind == iam.Anonymous && !p.clusterLocal(project, service) {
 		return nil
 	}
@@ -262,14 +277,14 @@ const visibility = "networking.knative.dev/visibility"
 
 // clusterLocal reports whether a service is for the cluster alone.
 func (p *Platform) clusterLocal(project, service string) bool {
-	o, err := p.objects.Get(spec.Service, project, service)
-	return err != nil || o.Labels()[visibility] == "cluster-local"
+	seen, err := p.objects.Label(spec.Service, project, service, visibility)
+	return err != nil || seen == "cluster-local"
 }
 
 // deployed is where events for a function of a project go, nil if it has none of
 // that name.
 func (p *Platform) deployed(project, name string) delivery.Sink {
-	if _, err := p.objects.Get(spec.Service, project, name); err != nil {
+	if _, err := p.objects.Label(spec.Service, project, name, visibility); err != nil {
 		return nil
 	}
 	return p.serving.Sink(project, name)

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	functionsaudit "selvedge.dev/functions/audit"
 	functionsiam "selvedge.dev/functions/iam"
-	"selvedge.dev/logstore/eventstore"
+	"selvedge.dev/functions/logging"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
@@ -24,7 +26,7 @@ var doorPermissions = []string{
 	iam.Publish,
 	"iam.deviceKeys.create", "iam.deviceKeys.delete", "iam.deviceKeys.list",
 	"iam.keys.create", "iam.keys.delete", "iam.keys.list",
-	"logging.events.list", "logging.losses.list",
+	"logging.losses.list",
 	"monitoring.metricDescriptors.create", "monitoring.metricDescriptors.delete", "monitoring.metricDescriptors.list",
 	"monitoring.timeSeries.create", "monitoring.timeSeries.delete", "monitoring.timeSeries.list",
 	"monitoring.timeSeriesBounds.get", "monitoring.timeSeriesBounds.update",
@@ -91,7 +93,7 @@ func (p *Platform) openAccounts(ctx context.Context) error {
 		return err
 	}
 	p.accounts, err = functionsiam.NewAccounts(st, p.feed, functionsiam.AccountsOptions{
-		Service: p.resources.options, Issuer: issuer, Permissions: append(clusterPermissions(), doorPermissions...), Provider: provider, PublicURL: public, InUse: p.inUse,
+		Service: p.resources.options, Issuer: issuer, Permissions: slices.Concat(clusterPermissions(), logging.Permissions(), functionsaudit.Permissions(), doorPermissions), Provider: provider, PublicURL: public, InUse: p.inUse,
 	})
 	if err != nil {
 		return err
@@ -110,6 +112,5 @@ func (p *Platform) inUse(ctx context.Context, project resource.Name) (bool, erro
 	if err != nil || len(metrics) > 0 {
 		return true, err
 	}
-	events, err := p.records.List(ctx, eventstore.Query{Project: project.ID(), PageSize: 1})
-	return len(events.Events) > 0, err
+	return p.logDoors.HasEvents(ctx, project.ID())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"selvedge.dev/local/cluster/serving"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/filter"
 	"selvedge.dev/sdk/iam"
@@ -161,8 +163,17 @@ func (t itself) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+token)
+	if t.p.servesFunction(r.URL) { // credentials stay at its door
+		r.Header.Set(iam.PlatformHeader, token)
+	} else {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	return http.DefaultTransport.RoundTrip(r)
+}
+
+// servesFunction reports whether a URL is of a function of this platform.
+func (p *Platform) servesFunction(u *url.URL) bool {
+	return strings.HasPrefix(u.Path, serving.PathPrefix) && p.isHost(u.Host) || p.serving.Serves(&http.Request{Host: u.Host})
 }
 
 // anotherStore is the reason not to believe who has another database than before.

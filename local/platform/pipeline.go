@@ -31,7 +31,7 @@ func (p *Platform) functions() map[string]function.Handler {
 		"processor": &processor.Function{Devices: p.registry},
 		"writer":    p.writer,
 		"threshold": threshold.New(),
-		"logging":   &logging.Function{Records: p.records},
+		"logging":   &logging.Function{Entries: p.logDoors},
 		"scheduler": &scheduler.Function{Timers: p.scheduler},
 		"reason":    &reason.Function{Scripts: p.reason, Publish: p.publishChanges, Deployed: p.deployed},
 		"emailer":   &emailer.Function{Dir: filepath.Join(p.config.Data, "emailer"), Logger: p.log},

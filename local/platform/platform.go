@@ -22,9 +22,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	functionsaudit "selvedge.dev/functions/audit"
 	"selvedge.dev/functions/collector"
 	"selvedge.dev/functions/devices"
 	functionsiam "selvedge.dev/functions/iam"
+	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/meta"
 	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/functions/reason"
@@ -34,7 +36,11 @@ import (
 	"selvedge.dev/local/cluster/object"
 	"selvedge.dev/local/cluster/registry"
 	"selvedge.dev/local/cluster/serving"
-	"selvedge.dev/logstore/eventstore/sqlstore"
+	"selvedge.dev/local/cluster/serving/podlog"
+	"selvedge.dev/logstore"
+	trail "selvedge.dev/logstore/audit"
+	"selvedge.dev/logstore/intake"
+	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
@@ -87,6 +93,10 @@ type Config struct {
 	// SeriesCluster are the addresses of the VictoriaMetrics cluster that keeps
 	// them instead of such a server; its zero value is none.
 	SeriesCluster vm.Cluster
+	// Logs is the DSN of the ClickHouse server that keeps the entries of logs,
+	// clickhouse://USER:PASSWORD@HOST:9000/DATABASE; "" keeps them in the data
+	// folder.
+	Logs string
 	// MaxSeries bounds the active series of a project that has no bound of its
 	// own; 0 is guard's default.
 	MaxSeries int
@@ -151,7 +161,17 @@ type Platform struct {
 	serving    *serving.Serving
 	eventing   *eventing.Eventing
 	metrics    *catalog.Catalog
-	records    *sqlstore.Store
+	logs       logstore.Store
+	intake     *intake.Intake // in front of logs
+	buckets    *logging.Catalog
+	logging    *logging.Registry
+	logDoors   *logging.Doors
+	lines      chan podlog.Line // that functions printed
+	linesLost  atomic.Int64
+	recorder   *audit.Recorder
+	auditRules *functionsaudit.Rules
+	audit      *functionsaudit.Service
+	trail      *trail.Trail
 	losses     *ledger.SQL
 	writer     *writer.Function
 	broker     *broker.Broker
@@ -162,7 +182,7 @@ type Platform struct {
 }
 
 // tables are everything that is in the SQL database beside the resources.
-const tables = functionsiam.Schema + catalog.Schema + rollup.Schema + sqlstore.Schema + ledger.Schema + object.Schema
+const tables = functionsiam.Schema + catalog.Schema + rollup.Schema + ledger.Schema + object.Schema
 
 // Open opens the stores, recovers them, and binds the port. Close the platform
 // also when Run is never called.
@@ -206,11 +226,13 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 	}
 	p.onClose(p.db.Close)
 	p.keyring = iam.NewKeyring(functionsiam.NewStore(p.db))
+	if err := p.openLogs(ctx); err != nil {
+		return err
+	}
 	if err := p.openResources(ctx); err != nil {
 		return err
 	}
 	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: p.access.Authorize, Devices: p.registry, Logger: p.log})
-	p.records = sqlstore.New(p.db, sqlstore.Options{})
 	p.losses = ledger.New(p.db)
 	if p.metrics, err = catalog.New(ctx, p.db); err != nil {
 		return err
@@ -227,6 +249,7 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(p.collector.Close)
+	p.openLogDoors()
 	if err := p.openCluster(ctx); err != nil {
 		return err
 	}
@@ -283,6 +306,9 @@ func (p *Platform) Run(ctx context.Context) error {
 	g.Go(func() error { return p.eventing.Run(ctx) })
 	g.Go(func() error { return p.runImages(ctx) })
 	g.Go(func() error { return p.runUsage(ctx) })
+	g.Go(func() error { return p.runLogs(ctx) })
+	g.Go(func() error { return p.logDoors.Run(ctx) })
+	g.Go(func() error { return p.runAudit(ctx) })
 	if p.config.Edge {
 		g.Go(func() error { return p.runEdge(ctx) })
 	}

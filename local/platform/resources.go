@@ -9,9 +9,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	auditv1 "selvedge.dev/functions/audit/v1"
 	"selvedge.dev/functions/devices"
 	devicesv1 "selvedge.dev/functions/devices/v1"
 	iamv1 "selvedge.dev/functions/iam/v1"
+	"selvedge.dev/functions/logging"
+	loggingv1 "selvedge.dev/functions/logging/v1"
 	"selvedge.dev/functions/meta"
 	metav1 "selvedge.dev/functions/meta/v1"
 	"selvedge.dev/functions/reason"
@@ -84,11 +87,11 @@ func (p *Platform) openResources(ctx context.Context) error {
 		region = defaultRegion
 	}
 	r := &resources{types: new(schema.Registry)}
-	devicesv1.AddTo(r.types)
-	iamv1.AddTo(r.types)
-	metav1.AddTo(r.types)
-	schedulerv1.AddTo(r.types)
-	reasonv1.AddTo(r.types)
+	for _, add := range []func(*schema.Registry) *schema.Service{
+		auditv1.AddTo, devicesv1.AddTo, iamv1.AddTo, loggingv1.AddTo, metav1.AddTo, schedulerv1.AddTo, reasonv1.AddTo,
+	} {
+		add(r.types)
+	}
 	if err := r.types.Check(); err != nil {
 		return err
 	}
@@ -96,14 +99,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.policies = policy.New(r.types, p.servicePolicy(region),
-		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
-			found, err := policy.Local(r.store)(ctx, typ, name)
-			if fault.KindOf(err) == fault.NotFound && typ.Options.GetImplicit() {
-				return nil, nil // as if it had none
-			}
-			return found, err
-		})
+	r.policies = r.newPolicies(p.servicePolicy(region))
 	p.neighbours = newNeighbours(p, peers, region)
 	references := reference.New(reference.Options{
 		Peers: p.neighbours, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
@@ -112,12 +108,14 @@ func (p *Platform) openResources(ctx context.Context) error {
 		return err
 	}
 	index, rules := devices.NewIndex(), p.metaRules(r.types.Services())
+	p.buckets, p.recorder = logging.NewCatalog(), p.newRecorder(region)
 	r.store = store.New(driver, r.types, store.Options{
 		Plugins: slices.Concat(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: r.policies}),
-			[]store.Plugin{meta.Placement{Region: region, Regions: p.regions(region)}, references}),
+			[]store.Plugin{meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder}),
 		Cached: cachedResources, Logger: p.log,
 		Written: func(writes []store.Write) {
 			index.Written(writes)
+			p.buckets.Written(writes)
 			p.feed.Written(writes)
 		},
 	})
@@ -136,7 +134,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 	r.peers = peering.NewServer(peering.ServerOptions{Region: region, Types: r.types, Answers: r.control, Identity: r.store.Identity, Authorize: p.allowPeer})
 	r.options = service.Options{
 		Authorize: p.authorize, Hub: r.hub, Planner: references, Policies: r.policies, Logger: p.log,
-		Visible: p.access.Visible,
+		Visible: p.access.Visible, Audit: p.recorder,
 	}
 	p.resources = r
 	if err := p.openAccounts(ctx); err != nil {
@@ -148,6 +146,9 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := p.openReason(r); err != nil {
 		return err
 	}
+	if err := p.openAudit(ctx, r); err != nil {
+		return err
+	}
 	p.registry, err = devices.New(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
 	if err != nil {
 		return err
@@ -155,10 +156,24 @@ func (p *Platform) openResources(ctx context.Context) error {
 	return p.registry.Import(ctx, p.db)
 }
 
-// openReason opens the services of timers and scripts.
+// newPolicies makes what says in which region a resource is, by what is stored.
+func (r *resources) newPolicies(ofServices *resourcev1.MultiRegionPolicy) *policy.Policies {
+	return policy.New(r.types, ofServices, func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
+		found, err := policy.Local(r.store)(ctx, typ, name)
+		if fault.KindOf(err) == fault.NotFound && typ.Options.GetImplicit() {
+			return nil, nil // as if it had none
+		}
+		return found, err
+	})
+}
+
+// openReason opens the services of logs, timers and scripts.
 func (p *Platform) openReason(r *resources) (err error) {
-	p.scheduler, err = scheduler.NewService(r.store, scheduler.Options{Service: r.options, Publish: p.publishChanges, Shared: p.config.Database != ""})
-	if err != nil {
+	if p.logging, err = logging.NewRegistry(r.store, p.buckets, r.options); err != nil {
+		return err
+	}
+	options := scheduler.Options{Service: r.options, Publish: p.publishChanges, Shared: p.config.Database != ""}
+	if p.scheduler, err = scheduler.NewService(r.store, options); err != nil {
 		return err
 	}
 	p.reason, err = reason.NewService(r.store, r.options)
@@ -199,10 +214,11 @@ func (p *Platform) publishChanges(ctx context.Context, events []event.Event) err
 
 // newCalls is the handler of the services on the framework.
 func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
-	servers := []rpc.Server{p.registry, p.accounts, p.meta, p.scheduler, p.reason}
+	servers := []rpc.Server{p.registry, p.accounts, p.meta, p.scheduler, p.reason, p.logging, p.audit}
 	doors := rpc.Doors{OpenAPI: map[string][]byte{
 		p.registry.Schema().Domain: devicesv1.OpenAPI, p.accounts.Schema().Domain: iamv1.OpenAPI, p.meta.Schema().Domain: metav1.OpenAPI,
 		p.scheduler.Schema().Domain: schedulerv1.OpenAPI, p.reason.Schema().Domain: reasonv1.OpenAPI,
+		p.logging.Schema().Domain: loggingv1.OpenAPI, p.audit.Schema().Domain: auditv1.OpenAPI,
 	}}
 	for _, s := range servers {
 		doors.Services = append(doors.Services, s.Schema())

@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"time"
 
+	functionsaudit "selvedge.dev/functions/audit"
 	functionsgateway "selvedge.dev/functions/gateway"
 	"selvedge.dev/functions/ingest"
-	"selvedge.dev/functions/logging"
 	"selvedge.dev/functions/monitoring"
 	"selvedge.dev/functions/prometheus"
 	"selvedge.dev/sdk/gateway"
@@ -52,6 +52,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 	kubernetes := p.kubernetes()
 	handler := gateway.New(gateway.Options{
 		Authenticator: p.who,
+		Watcher:       p.recorder.Doors(p.resources.store, "platform.selvedge.dev"),
 		Ready:         p.notReady,
 		Calls:         onBehalf(calls),
 		Logger:        p.log,
@@ -68,7 +69,8 @@ func (p *Platform) newServer() (*http.Server, error) {
 			&prometheus.Service{Engine: promql.New(p.rollups, p.metrics, promql.Options{Memory: memory, MaxBytes: queryBytes}), Authorize: p.access.Authorize, Logger: p.log},
 			p.collector,
 			cluster{p, kubernetes},
-			&logging.Service{Records: p.records, Authorize: p.access.Authorize, Logger: p.log},
+			p.logDoors,
+			&functionsaudit.Doors{Chains: p.trail, Allow: p.access.Allow, Recorder: p.recorder, Store: p.resources.store},
 			&ingest.Brokers{Broker: p.broker, Exists: p.eventing.Exists, Limits: p.config.Limits, Authorize: p.access.Authorize, MayPublish: p.access.MayPublish},
 			&ingest.Aftermath{Broker: p.broker, Authorize: p.access.Authorize, Logger: p.log},
 			&snapshots{p: p},
@@ -86,6 +88,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 	}
 	server.RegisterOnShutdown(calls.End)
 	server.RegisterOnShutdown(kubernetes.End)
+	server.RegisterOnShutdown(p.logDoors.End)
 	return server, nil
 }
 

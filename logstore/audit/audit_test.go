@@ -345,7 +345,7 @@ func TestTrail_ManyProjects(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	trail := open(t, dir)
-	const projects = 350
+	const projects = 300
 	for n := range projects {
 		add(t, trail, record(fmt.Sprintf("p%d", n), 0), record("all", n))
 	}

@@ -16,50 +16,63 @@ import (
 	"selvedge.dev/sdk/fault"
 )
 
-// columns are those of the table, with their types, which HTTP would otherwise
-// ask for each time.
-var columns = []clickhouse.ColumnNameAndType{
-	{Name: "Project", Type: "LowCardinality(String)"},
-	{Name: "Bucket", Type: "LowCardinality(String)"},
-	{Name: "Log", Type: "LowCardinality(String)"},
-	{Name: "Time", Type: "DateTime64(9, 'UTC')"},
-	{Name: "InsertId", Type: "String"},
-	{Name: "Received", Type: "DateTime64(9, 'UTC')"},
-	{Name: "Severity", Type: "UInt16"},
-	{Name: "ResourceType", Type: "LowCardinality(String)"},
-	{Name: "ResourceLabels", Type: "Map(LowCardinality(String), String)"},
-	{Name: "Labels", Type: "Map(LowCardinality(String), String)"},
-	{Name: "Trace", Type: "String"},
-	{Name: "SpanId", Type: "String"},
-	{Name: "TraceSampled", Type: "Bool"},
-	{Name: "Kind", Type: "UInt8"},
-	{Name: "TypeUrl", Type: "LowCardinality(String)"},
-	{Name: "Data", Type: "String"},
-	{Name: "Wire", Type: "String"},
-	{Name: "Extra", Type: "String"},
-	{Name: "Origin", Type: "LowCardinality(String)"},
-	{Name: "Rank", Type: "UInt64"},
-	{Name: "Slot", Type: "UInt32"},
-	{Name: "Words", Type: "String"},
-	{Name: "Size", Type: "UInt32"},
+// columns are those of the table, in the order in which they are written.
+var columns = []struct {
+	name, typ string
+	// of is the entry's value, which is not used after the next call.
+	of func(e *logstore.Entry, labels *ordered) any
+}{
+	{"Project", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.Project }},
+	{"Bucket", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.Bucket }},
+	{"Log", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.Log }},
+	{"Time", "DateTime64(9, 'UTC')", func(e *logstore.Entry, _ *ordered) any { return e.Time }},
+	{"InsertId", "String", func(e *logstore.Entry, _ *ordered) any { return e.InsertID }},
+	{"Received", "DateTime64(9, 'UTC')", func(e *logstore.Entry, _ *ordered) any { return e.Received }},
+	{"Severity", "UInt16", func(e *logstore.Entry, _ *ordered) any { return uint16(e.Severity) }},
+	{"ResourceType", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.ResourceType }},
+	{"ResourceLabels", "Map(LowCardinality(String), String)", func(e *logstore.Entry, labels *ordered) any { return labels.of(e.ResourceLabels) }},
+	{"Labels", "Map(LowCardinality(String), String)", func(e *logstore.Entry, labels *ordered) any { return labels.of(e.Labels) }},
+	{"Trace", "String", func(e *logstore.Entry, _ *ordered) any { return e.Trace }},
+	{"SpanId", "String", func(e *logstore.Entry, _ *ordered) any { return e.SpanID }},
+	{"TraceSampled", "Bool", func(e *logstore.Entry, _ *ordered) any { return e.TraceSampled }},
+	{"Kind", "UInt8", func(e *logstore.Entry, _ *ordered) any { return uint8(e.Payload.Kind) }},
+	{"TypeUrl", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.Payload.TypeURL }},
+	{"Data", "String", func(e *logstore.Entry, _ *ordered) any { return e.Payload.Data }},
+	{"Wire", "String", func(e *logstore.Entry, _ *ordered) any { return e.Payload.Wire }},
+	{"Extra", "String", func(e *logstore.Entry, _ *ordered) any { return e.Extra }},
+	{"Origin", "LowCardinality(String)", func(e *logstore.Entry, _ *ordered) any { return e.Origin }},
+	{"Rank", "UInt64", func(e *logstore.Entry, _ *ordered) any { return ^e.Seq }},
+	// Those from here on are only looked at by queries.
+	{"Slot", "UInt32", func(e *logstore.Entry, _ *ordered) any { return slot(e.Time) }},
+	{"Words", "String", func(e *logstore.Entry, _ *ordered) any { return wordsOf(e) }},
+	{"Size", "UInt32", func(e *logstore.Entry, _ *ordered) any { return uint32(e.Size()) }},
 }
 
-// read are the names of the columns that an entry is made of: all but the last
-// three.
-var read = names(columns[:len(columns)-3])
+// read are the names of the columns that an entry is made of.
+var read = names()[:len(columns)-3]
 
 // insert names every column, so that it works on a table that has more of them
 // since a newer version was here.
-var insert = "INSERT INTO entries (" + strings.Join(names(columns), ", ") + ")"
+var insert = "INSERT INTO entries (" + strings.Join(names(), ", ") + ")"
 
-// names are the names of columns.
-func names(of []clickhouse.ColumnNameAndType) []string {
-	list := make([]string, len(of))
-	for i, c := range of {
-		list[i] = c.Name
+// names are the names of the columns.
+func names() []string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = c.name
 	}
 	return list
 }
+
+// types are the columns with their types, which HTTP would otherwise ask for each
+// time.
+var types = func() []clickhouse.ColumnNameAndType {
+	list := make([]clickhouse.ColumnNameAndType, len(columns))
+	for i, c := range columns {
+		list[i] = clickhouse.ColumnNameAndType{Name: c.name, Type: c.typ}
+	}
+	return list
+}()
 
 // Append implements logstore.Writer. The entries are one insert, which the
 // server does as a whole for each day in it.
@@ -71,7 +84,7 @@ func (s *Store) Append(ctx context.Context, entries []logstore.Entry) error {
 	// async_insert would have the server gather small inserts, and answer
 	// before they are on disk or after its own delay. Entries come gathered:
 	// what acknowledges them keeps a journal.
-	ctx = clickhouse.Context(ctx, clickhouse.WithColumnNamesAndTypes(columns), clickhouse.WithoutProfileEvents(), clickhouse.WithSettings(clickhouse.Settings{
+	ctx = clickhouse.Context(ctx, clickhouse.WithColumnNamesAndTypes(types), clickhouse.WithoutProfileEvents(), clickhouse.WithSettings(clickhouse.Settings{
 		"async_insert": 0,
 		// Entries of devices that were away for months come at once.
 		"max_partitions_per_insert_block": 0,
@@ -94,76 +107,15 @@ func (s *Store) Append(ctx context.Context, entries []logstore.Entry) error {
 	return failed(op, batch.Send())
 }
 
-// fill puts entries into a batch, column by column: that is a third faster than
-// row by row.
+// fill puts entries into a batch, column by column.
 func fill(batch driver.Batch, entries []logstore.Entry) error {
 	var labels ordered
-	text := make([]string, len(entries))
-	for i := range columns {
-		c, err := batch.Column(i), error(nil)
-		each := func(v func(e *logstore.Entry) any) {
-			for j := range entries {
-				if err == nil {
-					err = c.AppendRow(v(&entries[j]))
-				}
+	for i, c := range columns {
+		column := batch.Column(i)
+		for j := range entries {
+			if err := column.AppendRow(c.of(&entries[j], &labels)); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
-		}
-		texts := func(v func(e *logstore.Entry) string) {
-			for j := range entries {
-				text[j] = v(&entries[j])
-			}
-			err = c.Append(text)
-		}
-		switch columns[i].Name {
-		case "Project":
-			each(func(e *logstore.Entry) any { return e.Project })
-		case "Bucket":
-			each(func(e *logstore.Entry) any { return e.Bucket })
-		case "Log":
-			each(func(e *logstore.Entry) any { return e.Log })
-		case "Time":
-			each(func(e *logstore.Entry) any { return e.Time })
-		case "InsertId":
-			texts(func(e *logstore.Entry) string { return e.InsertID })
-		case "Received":
-			each(func(e *logstore.Entry) any { return e.Received })
-		case "Severity":
-			each(func(e *logstore.Entry) any { return uint16(e.Severity) })
-		case "ResourceType":
-			each(func(e *logstore.Entry) any { return e.ResourceType })
-		case "ResourceLabels":
-			each(func(e *logstore.Entry) any { return labels.of(e.ResourceLabels) })
-		case "Labels":
-			each(func(e *logstore.Entry) any { return labels.of(e.Labels) })
-		case "Trace":
-			texts(func(e *logstore.Entry) string { return e.Trace })
-		case "SpanId":
-			texts(func(e *logstore.Entry) string { return e.SpanID })
-		case "TraceSampled":
-			each(func(e *logstore.Entry) any { return e.TraceSampled })
-		case "Kind":
-			each(func(e *logstore.Entry) any { return uint8(e.Payload.Kind) })
-		case "TypeUrl":
-			each(func(e *logstore.Entry) any { return e.Payload.TypeURL })
-		case "Data":
-			each(func(e *logstore.Entry) any { return e.Payload.Data })
-		case "Wire":
-			each(func(e *logstore.Entry) any { return e.Payload.Wire })
-		case "Extra":
-			each(func(e *logstore.Entry) any { return e.Extra })
-		case "Origin":
-			each(func(e *logstore.Entry) any { return e.Origin })
-		case "Rank":
-			each(func(e *logstore.Entry) any { return ^e.Seq })
-		case "Words":
-			texts(wordsOf)
-		case "Size":
-			each(func(e *logstore.Entry) any { return uint32(e.Size()) })
-		case "Slot":
-			each(func(e *logstore.Entry) any { return slot(e.Time) })
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil

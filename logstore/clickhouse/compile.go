@@ -245,8 +245,10 @@ type search struct {
 func needle(text string) search {
 	var longest string
 	for _, n := range logstore.Needles(text) {
-		if len(n) > len(longest) {
-			longest = n
+		for part := range strings.SplitSeq(n, "\x00") {
+			if len(part) > len(longest) {
+				longest = part
+			}
 		}
 	}
 	return search{text: longest, whole: ascii(text)}
@@ -263,7 +265,7 @@ func (c *compiler) contains(column string, s search) predicate {
 // matches compiles a regular expression. The server's are RE2 too, but it reads
 // text that is not ASCII by its own tables, and "." as any character.
 func (c *compiler) matches(f *filter.Comparison, column string) predicate {
-	if c.plain {
+	if c.plain || !ascii(f.Value.Text) {
 		return maybe
 	}
 	p := "match(" + column + ", " + c.arguments.text("(?-s:"+f.Value.Text+")") + ")"
@@ -382,10 +384,11 @@ func (c *compiler) sampled(f *filter.Comparison) predicate {
 	}
 }
 
-// ascii reports whether a text is ASCII only.
+// ascii reports whether a text is ASCII only, but for the zero byte, which the
+// server's searches take for an end.
 func ascii(s string) bool {
 	for i := range len(s) {
-		if s[i] >= 0x80 {
+		if s[i] >= 0x80 || s[i] == 0 {
 			return false
 		}
 	}

@@ -53,24 +53,23 @@ type counting struct {
 	arguments   arguments
 }
 
-// bar is the expression of the nanoseconds since 1970 at which a row's bar
-// begins.
-func bar(interval time.Duration) string {
-	switch n := int64(interval); {
-	case n == 0:
-		return "toInt64(0)"
+// bar is the expression that rows of one bar have in common, and how many
+// nanoseconds one of it is.
+func bar(interval time.Duration) (string, int64) {
+	switch {
+	case interval == 0:
+		return "0", 0
 	case interval%slotWidth == 0: // a column that is smaller
-		slots := strconv.FormatInt(n/int64(slotWidth), 10)
-		return "intDiv(Slot, " + slots + ") * toInt64(" + strconv.FormatInt(n, 10) + ")"
+		return "intDiv(Slot, " + strconv.FormatInt(int64(interval/slotWidth), 10) + ")", int64(interval)
 	default:
-		width := strconv.FormatInt(n, 10)
-		return "intDiv(toUnixTimestamp64Nano(Time), " + width + ") * " + width
+		return "intDiv(toUnixTimestamp64Nano(Time), " + strconv.FormatInt(int64(interval), 10) + ")", int64(interval)
 	}
 }
 
 // countRows has the server count.
 func (s *Store) countRows(ctx context.Context, c *counting) error {
-	query := "SELECT " + strings.Join(append([]string{bar(c.Interval) + " AS bar", "toInt64(count())"}, c.by...), ", ") + " FROM " + s.table + " WHERE " + c.where + " GROUP BY bar"
+	bar, width := bar(c.Interval)
+	query := "SELECT toInt64(" + strings.Join(append([]string{bar + " AS bar)", "toInt64(count())"}, c.by...), ", ") + " FROM " + s.table + " WHERE " + c.where + " GROUP BY bar"
 	var start int64
 	g := logstore.Group{Values: make([]string, len(c.By))}
 	to := []any{&start, &g.Entries}
@@ -90,7 +89,7 @@ func (s *Store) countRows(ctx context.Context, c *counting) error {
 			return err
 		}
 		if c.Interval > 0 {
-			g.Start = time.Unix(0, start).UTC()
+			g.Start = time.Unix(0, start*width).UTC()
 		}
 		for i, path := range c.By {
 			e := values[i].entry()

@@ -25,3 +25,10 @@ func Schema(modern bool) (string, error) {
 	}
 	return render(string(text), server)
 }
+
+// Backdate has the first Append that Sync was not called for be longer ago.
+func (s *Store) Backdate(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsynced = s.unsynced.Add(-d)
+}

@@ -12,6 +12,7 @@ import (
 	"selvedge.dev/logstore"
 	"selvedge.dev/logstore/clickhouse"
 	"selvedge.dev/logstore/clickhouse/chtest"
+	"selvedge.dev/logstore/intake"
 	"selvedge.dev/sdk/fault"
 )
 
@@ -89,11 +90,8 @@ func TestSync_Restarted(t *testing.T) {
 	require.NoError(t, s.Append(t.Context(), entriesOf(10, 20)))
 	server.Kill(t)
 	require.Equal(t, fault.Unavailable, fault.KindOf(s.Sync(t.Context())))
-	// As a machine, it needs a while.
-	timer := time.NewTimer(4 * time.Second)
-	defer timer.Stop()
-	<-timer.C
 	server.Restart(t)
+	s.Backdate(time.Minute) // a machine needs longer to be there again
 	err := s.Sync(t.Context())
 	require.Equal(t, "RESTARTED", fault.ReasonOf(err), "%v", err)
 	require.Equal(t, fault.Unavailable, fault.KindOf(err))
@@ -101,4 +99,98 @@ func TestSync_Restarted(t *testing.T) {
 	there, err := s.Since(t.Context(), "test", 0)
 	require.NoError(t, err)
 	require.Len(t, there, 20)
+}
+
+// TestDelete_Disk: what is deleted goes from the disk: whole parts at once, and
+// marked rows when they are half of a part.
+func TestDelete_Disk(t *testing.T) {
+	t.Parallel()
+	d := chtest.New(t)
+	s := open(t, clickhouse.Options{DSN: d.Native})
+	conn := connect(t, d, false)
+	// No part is merged with another meanwhile.
+	require.NoError(t, conn.Exec(t.Context(), "ALTER TABLE entries MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1"))
+	mixed := entriesOf(100, 1000)
+	for i := range mixed {
+		mixed[i].Bucket = []string{"b", "c", "d"}[i%3]
+	}
+	require.NoError(t, s.Append(t.Context(), entriesOf(0, 100)))
+	require.NoError(t, s.Append(t.Context(), mixed))
+	f := func(bucket string, entries int64, rows uint64) {
+		t.Helper()
+		require.NoError(t, s.Delete(t.Context(), logstore.Deletion{Project: "p", Bucket: bucket, Before: day.AddDate(0, 0, 1)}))
+		usage, err := s.Usage(t.Context(), "p")
+		require.NoError(t, err)
+		var left int64
+		for _, u := range usage {
+			require.NotEqual(t, bucket, u.Bucket)
+			left += u.Entries
+		}
+		require.Equal(t, entries, left)
+		var there uint64
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT sum(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'entries' AND active").Scan(&there))
+		require.Equal(t, rows, there)
+	}
+	f("b", 600, 900)
+	f("c", 300, 300)
+	f("d", 0, 0)
+}
+
+// TestCancelled: queries whose callers went away end, and all else goes on.
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	d := chtest.New(t)
+	for _, dsn := range []string{d.Native, d.HTTP} {
+		s := open(t, clickhouse.Options{DSN: dsn, Once: true})
+		require.NoError(t, s.Append(t.Context(), entriesOf(0, 20_000)))
+		q := selected(t, `textPayload:"number"`)
+		for i := range 40 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
+			if _, err := s.List(ctx, q); err != nil {
+				require.Equal(t, fault.Unavailable, fault.KindOf(err), "%v", err)
+			}
+			cancel()
+		}
+		all, err := s.List(t.Context(), q)
+		require.NoError(t, err)
+		require.Len(t, all, logstore.MaxLimit)
+	}
+}
+
+// TestIntake_Killed: what the intake has acknowledged is in the store once,
+// though the server was killed again and again while it was written.
+func TestIntake_Killed(t *testing.T) {
+	t.Parallel()
+	server := chtest.Start(t)
+	s := open(t, clickhouse.Options{DSN: server.Named("logs").Native, Once: true})
+	in, err := intake.Open(t.TempDir(), s, intake.Options{
+		BatchEntries: 300, BatchDelay: time.Millisecond, SyncDelay: 20 * time.Millisecond, RetryDelay: time.Millisecond,
+	})
+	require.NoError(t, err)
+	const batches, size = 90, 100
+	for n := range batches {
+		outcomes, err := in.Write(t.Context(), entriesOf(n*size, (n+1)*size))
+		require.NoError(t, err)
+		for _, o := range outcomes {
+			require.NoError(t, o.Err)
+			require.False(t, o.Duplicate)
+		}
+		if n%30 == 17 {
+			server.Kill(t)
+		}
+		if n%30 == 24 {
+			server.Restart(t)
+		}
+	}
+	for err = in.Flush(t.Context()); fault.KindOf(err) == fault.Unavailable && t.Context().Err() == nil; err = in.Flush(t.Context()) {
+		continue // it has not tried again since the server is back
+	}
+	require.NoError(t, err)
+	require.NoError(t, in.Close())
+	for _, once := range []bool{true, false} { // without and with a look for what came twice
+		s := open(t, clickhouse.Options{DSN: server.Named("logs").Native, Once: once})
+		groups, err := s.Count(t.Context(), logstore.Counting{Selection: logstore.Selection{Project: "p"}})
+		require.NoError(t, err)
+		require.Equal(t, []logstore.Group{{Values: []string{}, Entries: batches * size}}, groups)
+	}
 }

@@ -9,7 +9,7 @@ import (
 // TestMain runs fewer of the draws that are also made for other stores: here each
 // is hundreds of queries to a server. The command line may say otherwise.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "15"); err != nil {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

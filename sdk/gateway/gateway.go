@@ -35,6 +35,10 @@ type Options struct {
 	// Calls answers what is no route of a service, behind the same middleware:
 	// the services that are described in proto. Nil answers that there is none.
 	Calls http.Handler
+	// Watcher, if not nil, is a middleware that sees every request and its answer
+	// before it is known who calls: that of an audit, which records who was
+	// refused.
+	Watcher func(http.Handler) http.Handler
 	// Ready says why requests should go elsewhere now; nil when they should
 	// not. It is what /readyz answers.
 	Ready func() error
@@ -74,7 +78,11 @@ func New(o Options) http.Handler {
 		answer(w, "ready")
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(recoverer(o.Logger), newGate(o.MaxInFlight, waiting).middleware, iam.Authenticate(o.Authenticator))
+		r.Use(recoverer(o.Logger), newGate(o.MaxInFlight, waiting).middleware)
+		if o.Watcher != nil {
+			r.Use(o.Watcher)
+		}
+		r.Use(iam.Authenticate(o.Authenticator))
 		for _, s := range o.Services {
 			s.Routes(r)
 		}

@@ -49,15 +49,16 @@ func Authorize(r *http.Request, project, permission string) error {
 // device is the name of the registered device that the event's external name
 // resolved to, "" if it has none or did not resolve.
 func MayPublish(p Principal, source, device string) error {
-	return mayPublish(p, source, device, func(project string) error { return Allow(p, project, Publish) })
+	return MayPublishBy(p, source, device, func(project string) error { return Allow(p, project, Publish) })
 }
 
-// mayPublish is the rule about sources. A source of ours and a device that was
+// MayPublishBy is [MayPublish] where allow says whether p has the permission
+// [Publish] in a project, "" for none. A source of ours and a device that was
 // resolved need the permission [Publish] in their project, and a source of ours
 // in no project is the platform's own. A device posts as itself only: its
 // source is its own name, or else a source of somebody's and an external name
 // that resolves to it.
-func mayPublish(p Principal, source, device string, allow func(project string) error) error {
+func MayPublishBy(p Principal, source, device string, allow func(project string) error) error {
 	name, ours := strings.CutPrefix(source, event.Authority)
 	var projects []string
 	if ours {

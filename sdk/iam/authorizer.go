@@ -100,5 +100,5 @@ func (a *Authorizer) Authorize(r *http.Request, project, permission string) erro
 
 // MayPublish is the function [MayPublish] for the principal of a context.
 func (a *Authorizer) MayPublish(ctx context.Context, source, device string) error {
-	return mayPublish(PrincipalOf(ctx), source, device, func(project string) error { return a.Allow(ctx, Publish, scopeOf(project)) })
+	return MayPublishBy(PrincipalOf(ctx), source, device, func(project string) error { return a.Allow(ctx, Publish, scopeOf(project)) })
 }

@@ -18,7 +18,8 @@ const builtIn = "services/iam.selvedge.dev/roles/"
 const (
 	// Administrator may do everything.
 	Administrator = builtIn + "administrator"
-	// ProjectEditor may do everything but manage who may do what.
+	// ProjectEditor may do everything but manage who may do what, and what is
+	// recorded of it.
 	ProjectEditor = builtIn + "project-editor"
 	// DeviceRole is what a device may do: post events.
 	DeviceRole = builtIn + "device"
@@ -40,16 +41,21 @@ const (
 const projectMember = "project:"
 
 // BuiltIn are the roles that principals have by what they are. A project's key
-// may do what it was always good for, and not manage accounts, roles and keys:
-// one that leaked can be revoked without having made another like itself. It
-// can make the keys of the project's devices, which post events and do nothing
-// else, so that a project provisions its devices itself.
+// may do what it was always good for, and not manage accounts, roles and keys,
+// nor say how much of what it does is recorded: one that leaked can be revoked
+// without having made another like itself. It can make the keys of the project's
+// devices, which post events and do nothing else, so that a project provisions
+// its devices itself.
 func BuiltIn() []access.Role {
 	return []access.Role{
 		{Name: Administrator, Grants: []access.Grant{{Permissions: []string{"*"}}}},
 		{Name: ProjectEditor, Grants: []access.Grant{
-			{Permissions: []string{"*"}, Except: []string{"iam.*"}},
+			{Permissions: []string{"*"}, Except: []string{"iam.*", "audit.*"}},
 			{Permissions: []string{"iam.deviceKeys.*"}},
+			{Permissions: []string{
+				"audit.logs.list", "audit.trails.get", "audit.auditDescriptors.*",
+				"audit.auditConfigs.get", "audit.auditConfigs.list", "audit.auditConfigs.search", "audit.auditConfigs.watch",
+			}},
 		}},
 		{Name: DeviceRole, Grants: []access.Grant{{Permissions: []string{Publish}}}},
 		{Name: Public, Grants: []access.Grant{{Permissions: []string{

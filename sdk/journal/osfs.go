@@ -8,6 +8,10 @@ import (
 	"syscall"
 )
 
+// OS is the operating system's file system, for what keeps files beside a
+// journal.
+func OS() FS { return osFS{} }
+
 // osFS is the operating system's file system.
 type osFS struct{}
 

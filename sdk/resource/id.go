@@ -45,6 +45,13 @@ var liberal = rule{
 // rules are the grammars of the variables that are stricter than [liberal]. A
 // project id fits a DNS label, since it becomes part of host names.
 var rules = map[string]rule{
+	// As of buckets of Google's logging, of which "_Default" is one.
+	"bucket": {
+		first: alphanumeric + "_",
+		rest:  alphanumeric + "._~-",
+		max:   128,
+		text:  `1 to 128 letters, digits and "._~-", beginning with a letter, a digit or "_"`,
+	},
 	"project": {
 		first: lower,
 		rest:  lower + digits + "-",

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
+	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/schema"
 )
 
@@ -17,6 +18,8 @@ type Client struct {
 	URL string
 	// Key is the API key, "" for none.
 	Key string
+	// Region is the region that passes calls on, "" if nobody does.
+	Region string
 	// HTTP makes the requests; nil is http.DefaultClient. Watches last, so it
 	// must not have a timeout.
 	HTTP *http.Client
@@ -70,9 +73,12 @@ func (c *Client) client(m *schema.Method) *connect.Client[Message, Message] {
 		}))
 }
 
-// authorize adds the key.
+// authorize adds the key, and for whom the call is made.
 func (c *Client) authorize(h http.Header) {
 	if c.Key != "" {
 		h.Set("Authorization", "Bearer "+c.Key)
+	}
+	if c.Region != "" {
+		h.Set(iam.RegionHeader, c.Region)
 	}
 }

@@ -239,6 +239,9 @@ func readFields(x *Resource, m protoreflect.MessageDescriptor, at place) error {
 		if o.GetSecret() {
 			x.Secrets = append(x.Secrets, path)
 		}
+		if o.GetVolatile() {
+			x.Volatile = append(x.Volatile, path)
+		}
 		behaviours, _ := extension[[]annotations.FieldBehavior](f, annotations.E_FieldBehavior)
 		readBehaviours(x, path, behaviours)
 		required := slices.Contains(behaviours, annotations.FieldBehavior_REQUIRED)

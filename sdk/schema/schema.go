@@ -69,6 +69,8 @@ type Resource struct {
 	Search []fieldpath.Path
 	// Secrets, Immutable and OutputOnly are the paths of such fields.
 	Secrets, Immutable, OutputOnly, Required []fieldpath.Path
+	// Volatile are the paths of the fields that change all the time by themselves.
+	Volatile []fieldpath.Path
 	// State and Meta are the paths of the fields that are not spec.
 	State, Meta []fieldpath.Path
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/fieldpath"
 	"selvedge.dev/sdk/iam"
@@ -72,6 +73,7 @@ func (s *Service) allowList(ctx context.Context, permission, parent string) (wat
 	if t == nil && (err == nil || !across || s.options.Visible == nil || fault.KindOf(err) != fault.Denied) {
 		return nil, err
 	}
+	audit.Of(ctx).Asked(ctx, permission, fixed, true) // of a part
 	return func(ctx context.Context, r *schema.Resource, m proto.Message) bool {
 		return s.sees(iam.WithResource(ctx, Fields(r, m)), permission, r.NameOf(m))
 	}, nil

@@ -103,7 +103,7 @@ func (h handler) call(ctx context.Context, m *method, e *event.Event, media stri
 		sum := sha256.Sum256([]byte(e.Source() + "\x00" + e.ID()))
 		c.key = hex.EncodeToString(sum[:])
 	}
-	return m.serve(c.context(ctx), c)
+	return h.s.serve(ctx, c)
 }
 
 // subject is the name of what a request is about, or of its parent.

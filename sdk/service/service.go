@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
@@ -62,6 +63,8 @@ type Options struct {
 	// Without one, tokens are still bound to their list, but who takes one
 	// apart can read the name at which a page ended.
 	TokenKey []byte
+	// Audit records the calls; nil does not.
+	Audit *audit.Recorder
 	// Logger gets what no caller is told; nil discards.
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
@@ -186,7 +189,19 @@ func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message)
 	if c.m.serve == nil {
 		return nil, fmt.Errorf("BUG: service: %s is a stream", m.Name)
 	}
-	return c.m.serve(c.context(ctx), c)
+	return s.serve(ctx, c)
+}
+
+// serve does a call, and has it recorded.
+func (s *Service) serve(ctx context.Context, c *call) (proto.Message, error) {
+	ctx, record := s.options.Audit.Begin(ctx, s.store, c.m.Method, c.req.Interface())
+	c.record = record
+	out, err := c.m.serve(c.context(ctx), c)
+	if err == nil && c.m.Verb == resourcev1.Method_METHOD_UNSPECIFIED {
+		record.Answer(out)
+	}
+	record.End(ctx, err)
+	return out, err
 }
 
 // Stream does a server-streaming method, as Call does. Send is called with one
@@ -199,7 +214,15 @@ func (s *Service) Stream(ctx context.Context, m *schema.Method, req proto.Messag
 	if c.m.stream == nil {
 		return fmt.Errorf("BUG: service: %s is no stream", m.Name)
 	}
-	return c.m.stream(c.context(ctx), c, send)
+	ctx, record := s.options.Audit.Begin(ctx, s.store, c.m.Method, c.req.Interface())
+	c.record = record
+	err = c.m.stream(c.context(ctx), c, send)
+	if ctx.Err() != nil {
+		record.End(ctx, nil) // who has seen enough ends it so
+	} else {
+		record.End(ctx, err)
+	}
+	return err
 }
 
 // call is one call of a method.
@@ -210,6 +233,8 @@ type call struct {
 	key string
 	// requestID is what the changes that come of the call say they come of.
 	requestID string
+	// record is that of the audit, nil for none.
+	record *audit.Call
 }
 
 // call begins a call.

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
@@ -32,12 +33,15 @@ type terms struct {
 func (s *Service) ask(ctx context.Context, permission string, name resource.Name) (*terms, error) {
 	err := s.allow(ctx, permission, name)
 	if err == nil {
+		audit.Of(ctx).Asked(ctx, permission, name, true)
 		return nil, nil
 	}
 	kind := fault.KindOf(err)
 	if kind != fault.Denied && kind != fault.Unauthenticated || s.allow(iam.WithAnyResource(ctx), permission, name) != nil {
+		audit.Of(ctx).Asked(ctx, permission, name, false)
 		return nil, err
 	}
+	audit.Of(ctx).Asked(ctx, permission, name, true)
 	return &terms{s, permission, name, err}, nil
 }
 
@@ -54,6 +58,7 @@ func (t *terms) meet(ctx context.Context, r *schema.Resource, m proto.Message) e
 	case t == nil:
 		return nil
 	case m == nil || t.s.allow(iam.WithResource(ctx, Fields(r, m)), t.permission, t.name) != nil:
+		audit.Of(ctx).Asked(ctx, t.permission, t.name, false)
 		return t.denied
 	}
 	return nil

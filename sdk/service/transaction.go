@@ -35,6 +35,7 @@ func (s *Service) write(ctx context.Context, c *call, name resource.Name, f func
 	}
 	var out proto.Message
 	if flag(c.req, c.m.validateOnly) {
+		c.record.About(name)
 		_, err = s.store.Preview(ctx, func(tx context.Context) error {
 			out, err = f(tx)
 			return err
@@ -48,7 +49,9 @@ func (s *Service) write(ctx context.Context, c *call, name resource.Name, f func
 	if err != nil {
 		return nil, err
 	}
+	c.record.About(name)
 	err = s.store.Run(ctx, store.Transaction, func(tx context.Context) error {
+		c.record.Trying(c.requestID)
 		if memo != nil {
 			if out, err = s.recall(tx, c, memo); out != nil || err != nil {
 				return err
@@ -56,6 +59,9 @@ func (s *Service) write(ctx context.Context, c *call, name resource.Name, f func
 		}
 		if out, err = f(tx); err == nil && memo != nil {
 			err = s.remember(tx, c, memo, out)
+		}
+		if err == nil {
+			c.record.Answer(out)
 		}
 		return err
 	})
@@ -71,11 +77,11 @@ func (s *Service) write(ctx context.Context, c *call, name resource.Name, f func
 // prepare puts into the context what goes with every change: who asks, by which
 // request, and under which policy.
 func (s *Service) prepare(ctx context.Context, c *call, name resource.Name) (context.Context, error) {
-	id := c.requestID
-	if id == "" {
-		id = uuid.NewString()
+	if c.requestID == "" {
+		c.requestID = uuid.NewString()
 	}
-	ctx = store.WithInfo(ctx, store.Info{Principal: iam.PrincipalOf(ctx).Name, RequestID: id})
+	c.record.Trying(c.requestID)
+	ctx = store.WithInfo(ctx, store.Info{Principal: iam.PrincipalOf(ctx).Name, RequestID: c.requestID})
 	if s.options.Policies == nil {
 		return ctx, nil
 	}

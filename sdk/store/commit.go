@@ -26,7 +26,7 @@ func (t *Tx) Commit(ctx context.Context) (Seq, error) {
 		return 0, &fault.Error{Op: "store.Commit", Kind: fault.Internal, Reason: "NO_HANDLE", Err: errors.New("the handle is closed")}
 	}
 	defer t.Close()
-	if t.mode != Transaction || len(t.order) == 0 && len(t.counts) == 0 {
+	if t.mode != Transaction || len(t.order) == 0 && len(t.counts) == 0 && len(t.notes) == 0 {
 		return t.read(ctx)
 	}
 	if err := t.prepare(ctx); err != nil {
@@ -36,7 +36,7 @@ func (t *Tx) Commit(ctx context.Context) (Seq, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(b.Writes) == 0 && len(b.Counts) == 0 {
+	if len(b.Writes) == 0 && len(b.Counts) == 0 && len(b.Notes) == 0 {
 		return t.read(ctx)
 	}
 	t.Close() // the driver need not keep the snapshot
@@ -184,7 +184,7 @@ func unchanged(w *Pending) bool {
 
 // batch is the transaction for the driver.
 func (t *Tx) batch() (*Batch, error) {
-	b := &Batch{ID: t.st.o.NewUID(), Time: t.Now(), Ranges: t.ranges, Info: t.info}
+	b := &Batch{ID: t.st.o.NewUID(), Time: t.Now(), Ranges: t.ranges, Notes: t.notes, Info: t.info}
 	written := map[key]bool{}
 	alive, counts := slices.Clone(t.alive), slices.Clone(t.counts)
 	for _, w := range t.order {

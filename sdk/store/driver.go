@@ -128,9 +128,17 @@ type Batch struct {
 	Writes []Write
 	// Counts are added to counters.
 	Counts []Count
+	// Notes are put into the feed after its changes, each as a change of the
+	// type [NoteType] without a name, whose After it is. They are nowhere else.
+	Notes [][]byte
 	// Info goes with its changes.
 	Info Info
 }
+
+// NoteType is the type of the changes that are notes: of no object, but about a
+// transaction or about something that changed nothing. A type of objects it is
+// not.
+const NoteType = "records.selvedge.dev/Note"
 
 // Expect is a condition about one object.
 type Expect struct {

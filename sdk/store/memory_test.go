@@ -126,6 +126,10 @@ func (d *memory) Commit(_ context.Context, b *store.Batch) (store.Seq, error) {
 			return 0, &fault.Error{Op: "memory.Commit", Name: c.Key, Kind: fault.Exhausted, Reason: "LIMIT_REACHED"}
 		}
 	}
+	for _, n := range b.Notes {
+		seq++
+		made = append(made, store.Change{Seq: seq, Time: b.Time, Type: store.NoteType, After: n, Info: b.Info})
+	}
 	if len(made) > 0 {
 		made[len(made)-1].Last = true
 	}

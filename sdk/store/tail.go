@@ -30,7 +30,8 @@ const tailPause = 10 * time.Millisecond
 // commit.
 const keptEach = time.Second
 
-// Tail calls f with the changes of the store, in their order, until ctx ends. It
+// Tail calls f with the changes of the store, in their order and whole
+// transactions at a time, until ctx ends. It
 // begins behind those for which f returned nil in an earlier run of the same
 // name, so f sees every change at least once; after a crash it sees those of
 // the last second again. A new name begins with the oldest change that is kept.
@@ -95,7 +96,7 @@ func (t *tail) step(ctx context.Context) (err error) {
 	} else if err != nil {
 		return err
 	}
-	changes, err := t.s.driver.Changes(ctx, t.at, changesAtOnce)
+	changes, more, err := t.read(ctx)
 	if err != nil || len(changes) == 0 {
 		return err
 	}
@@ -106,10 +107,28 @@ func (t *tail) step(ctx context.Context) (err error) {
 		t.due = time.Now().Add(keptEach)
 	}
 	t.at = changes[len(changes)-1].Seq
-	if len(changes) < changesAtOnce {
+	if !more {
 		pauseFor(ctx, tailPause)
 	}
 	return nil
+}
+
+// read reads the next changes, of whole transactions, and whether there may be
+// more.
+func (t *tail) read(ctx context.Context) (changes []Change, more bool, err error) {
+	for limit := changesAtOnce; ; limit *= 2 {
+		changes, err := t.s.driver.Changes(ctx, t.at, limit)
+		if err != nil {
+			return nil, false, err
+		}
+		whole := len(changes)
+		for whole > 0 && !changes[whole-1].Last {
+			whole--
+		}
+		if more = len(changes) == limit; whole > 0 || !more {
+			return changes[:whole], more, nil
+		}
+	}
 }
 
 // keep keeps the position.
@@ -217,4 +236,11 @@ func (s *Store) Trim(ctx context.Context, through Seq) (Seq, error) {
 		return 0, fmt.Errorf("reading the cursors: %w", err)
 	}
 	return through, s.driver.Trim(ctx, through)
+}
+
+// Note puts notes into the feed by themselves (see [Batch]), whatever handle the
+// context has. They are durable when it returns nil.
+func (s *Store) Note(ctx context.Context, info Info, notes ...[]byte) error {
+	_, err := s.driver.Commit(ctx, &Batch{ID: s.o.NewUID(), Time: s.o.Now(), Notes: notes, Info: info})
+	return err
 }

@@ -203,3 +203,37 @@ func TestFollow_OtherProcesses(t *testing.T) {
 		require.NoError(t, <-done)
 	})
 }
+
+func TestTail_WholeTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		for _, n := range []int{300, 300, 1700} { // changes are read 500 at once
+			require.NoError(t, w.Run(w.ctx, store.Transaction, func(ctx context.Context) error {
+				for i := range n {
+					if err := w.Save(ctx, machine(string(robot(fmt.Sprint("r", n, "-", w.Now().UnixNano(), "-", i))), 1, "red"), store.SaveOptions{}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			<-time.After(time.Second) // of the bubble's time, so that the names differ
+		}
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error)
+		var calls []int
+		go func() {
+			done <- w.Tail(ctx, "whole", func(_ context.Context, changes []store.Change) error {
+				if !changes[len(changes)-1].Last {
+					return errors.New("a part of a transaction")
+				}
+				calls = append(calls, len(changes))
+				return nil
+			})
+		}()
+		<-time.After(10 * time.Second) // of the bubble's time
+		cancel()
+		require.NoError(t, <-done)
+		require.Equal(t, []int{300, 300, 1700}, calls)
+	})
+}

@@ -45,6 +45,7 @@ type Tx struct {
 	order  []*Pending
 	alive  []Expect
 	counts []Count
+	notes  [][]byte
 	// current is the write that is being prepared.
 	current *Pending
 	// kept is what plugins keep until it is over.
@@ -93,6 +94,10 @@ func (t *Tx) Keep(key any, make func() any) any {
 // Last has f called when the plugins are done with all writes. It may change
 // quiet ones in place, but write nothing more.
 func (t *Tx) Last(f func(ctx context.Context) error) { t.last = append(t.last, f) }
+
+// Note puts a note into the feed, after the changes of the transaction: see
+// [Batch]. A transaction of notes alone is committed too.
+func (t *Tx) Note(body []byte) { t.notes = append(t.notes, body) }
 
 // Version is the version of an object that was read, 0 if it was not or there
 // is none.

@@ -1,7 +1,11 @@
-// Program clickhouse runs a true ClickHouse server: the one that is in libchdb,
+// Command clickhouse runs a true ClickHouse server: the one that is in libchdb,
 // a library that npm distributes, whose port listeners a statement starts.
 // Tests of logstore/clickhouse and benchmarks talk to it. It is a module of its
 // own, so that the product does not load libraries.
+//
+// Clients of the native protocol reach it through a relay in this program: the
+// engine as it is in the library ends with its whole process when a connection is
+// reset, which the true server survives, so it is told of an end instead.
 //
 // It runs until it is killed, which is a crash as any that the server is made
 // for: its files are whole when it is started again. It knows no replication,
@@ -12,6 +16,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -51,6 +57,10 @@ func main() {
 
 // run runs the server.
 func run(o options) error {
+	engine, err := relayed(o.native)
+	if err != nil {
+		return err
+	}
 	library, err := purego.Dlopen(o.library, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", o.library, err)
@@ -64,7 +74,7 @@ func run(o options) error {
 
 	args := []string{
 		"clickhouse", "--path", o.data, "--listen_host", "127.0.0.1",
-		"--tcp_port", strconv.Itoa(o.native), "--http_port", strconv.Itoa(o.http),
+		"--tcp_port", strconv.Itoa(engine), "--http_port", strconv.Itoa(o.http),
 		"--query", "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; " + forever,
 	}
 	if o.config != "" {
@@ -84,4 +94,60 @@ func run(o options) error {
 		return errors.New(text)
 	}
 	return errors.New("the server has ended")
+}
+
+// relayed relays the connections to a port to another, which it returns.
+func relayed(port int) (int, error) {
+	// The engine listens a moment after this port is free again.
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		return 0, err
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	engine, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, err
+	}
+	clients, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		for {
+			client, err := clients.Accept()
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			go relay(client, address)
+		}
+	}()
+	return engine, nil
+}
+
+// relay relays one connection. When the client is gone, what the server still
+// says is read to its end.
+func relay(client net.Conn, address string) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	go func() {
+		_, _ = io.Copy(server, client) // until the client ends, or is gone
+		if tcp, ok := server.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite()
+		}
+	}()
+	if _, err := io.Copy(client, server); err != nil {
+		_, _ = io.Copy(io.Discard, server)
+	}
 }

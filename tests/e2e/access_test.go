@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/logging/apiv2/loggingpb"
 	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -91,8 +92,33 @@ func (a accessOf) reads(t *testing.T) map[string]func(key string) string {
 			})
 			return ofCode(err)
 		},
-		"PromQL":       http1("/prometheus/api/v1/query", url.Values{"query": {"up"}, "project": {a.project}}),
-		"events":       http1("/v1/projects/"+a.project+"/events", nil),
+		"PromQL":         http1("/prometheus/api/v1/query", url.Values{"query": {"up"}, "project": {a.project}}),
+		"events":         http1("/v1/projects/"+a.project+"/events", nil),
+		"buckets":        http1("/v1/projects/"+a.project+"/buckets", nil),
+		"logs":           http1("/v2/projects/"+a.project+"/logs", nil),
+		"entries REST":   a.aboutLogs(t, "/v2/entries:list"),
+		"entries' count": a.aboutLogs(t, "/v2/entries:count"),
+		"entries gRPC": func(key string) string {
+			d := dialGRPC(t, a.p.URL, key, nil)
+			_, err := loggingpb.NewLoggingServiceV2Client(d.conn).ListLogEntries(d.authorized(bounded(t)), &loggingpb.ListLogEntriesRequest{
+				ResourceNames: []string{"projects/" + a.project},
+			})
+			return ofCode(err)
+		},
+		"entries as they come": func(key string) string {
+			d := dialGRPC(t, a.p.URL, key, nil)
+			ctx, cancel := context.WithTimeout(d.authorized(bounded(t)), time.Second)
+			defer cancel()
+			stream, err := loggingpb.NewLoggingServiceV2Client(d.conn).TailLogEntries(ctx)
+			require.NoError(t, err)
+			if err = stream.Send(&loggingpb.TailLogEntriesRequest{ResourceNames: []string{"projects/" + a.project}}); err == nil {
+				_, err = stream.Recv()
+			}
+			if status.Code(err) == codes.DeadlineExceeded {
+				return passed200 // it waits for what comes
+			}
+			return ofCode(err)
+		},
 		"losses":       http1("/v1/projects/"+a.project+"/losses", nil),
 		"dead letters": http1("/v1/projects/"+a.project+"/deadLetters", nil),
 		"dead letter":  a.absent(t, http.MethodGet, "/v1/projects/"+a.project+"/deadLetters/1"),
@@ -100,6 +126,15 @@ func (a accessOf) reads(t *testing.T) map[string]func(key string) string {
 		"kubernetes":   http1("/k8s/apis/serving.knative.dev/v1/namespaces/"+a.project+"/services", nil),
 		"pod logs":     a.absent(t, http.MethodGet, "/k8s/api/v1/namespaces/"+a.project+"/pods/none/log"),
 		"images":       a.absent(t, http.MethodGet, "/v2/"+a.project+"/none/manifests/latest"),
+	}
+}
+
+// aboutLogs is a door that is asked about the entries of the project.
+func (a accessOf) aboutLogs(t *testing.T, path string) func(string) string {
+	t.Helper()
+	return func(key string) string {
+		code, _ := send(t, a.p, key, httpCall{http.MethodPost, path, `{"resourceNames":["projects/` + a.project + `"]}`, []string{"Content-Type: application/json"}})
+		return ofStatus(code)
 	}
 }
 
@@ -172,6 +207,21 @@ func (a accessOf) writers(t *testing.T) map[string]func(key string) string {
 		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/" + a.project + "/timers:applyPingSource", body, []string{"Content-Type: application/json"}})
 		return ofStatus(code)
 	}
+	for name, c := range a.writesLogs() {
+		out[name] = func(key string) string {
+			code, _ := send(t, a.p, key, c)
+			return ofStatus(code)
+		}
+	}
+	out["entries gRPC"] = func(key string) string {
+		d := dialGRPC(t, a.p.URL, key, nil)
+		_, err := loggingpb.NewLoggingServiceV2Client(d.conn).WriteLogEntries(d.authorized(bounded(t)), &loggingpb.WriteLogEntriesRequest{
+			LogName: "projects/" + a.project + "/logs/l", Entries: []*loggingpb.LogEntry{{InsertId: "grpc"}},
+		})
+		return ofCode(err)
+	}
+	out["a log"] = a.absent(t, http.MethodDelete, "/v2/projects/"+a.project+"/logs/none")
+	out["buckets"] = a.absent(t, http.MethodDelete, "/v1/projects/"+a.project+"/buckets/none")
 	out["replay"] = func(key string) string {
 		code, _ := send(t, a.p, key, httpCall{http.MethodPost, "/v1/projects/" + a.project + "/deadLetters:replay", `{"trigger":"none"}`, nil})
 		return ofStatus(code)
@@ -201,6 +251,17 @@ func (a accessOf) writers(t *testing.T) map[string]func(key string) string {
 		return ofCode(err)
 	}
 	return out
+}
+
+// writesLogs are requests that write an entry, by the door.
+func (a accessOf) writesLogs() map[string]httpCall {
+	header := []string{"Content-Type: application/json", "X-Selvedge-Project: " + a.project}
+	now := fmt.Sprint(time.Now().UnixNano())
+	return map[string]httpCall{
+		"entries REST": {http.MethodPost, "/v2/entries:write", `{"entries":[{"logName":"projects/` + a.project + `/logs/l","textPayload":"x"}]}`, header[:1]},
+		"entries OTLP": {http.MethodPost, "/v1/logs", `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"x"}}]}]}]}`, header},
+		"entries Loki": {http.MethodPost, "/loki/api/v1/push", `{"streams":[{"stream":{"a":"b"},"values":[["` + now + `","x"]]}]}`, header},
+	}
 }
 
 // publish posts an event of the device d1.

@@ -150,7 +150,7 @@ func TestCommandLine_Verbs(t *testing.T) {
 
 	c.fails(2, "NAME", "get")
 	c.fails(2, "list wants a type", "list", "devices/pump-2")
-	c.fails(2, "there are blueprints, ", "list", "planets")
+	c.fails(2, "there are auditConfigs, auditDescriptors, blueprints, ", "list", "planets")
 	c.fails(2, "--output is", "list", "devices", "-o", "xml")
 	c.fails(2, "has no field", "update", "devices/pump-2", "--set", "nothing=1")
 	newTerminal(t, "SELVEDGE_URL="+p.URL).fails(1, "set $SELVEDGE_KEY", "list", "devices")
@@ -254,7 +254,7 @@ func TestCommandLine_ContextsAndCompletion(t *testing.T) {
 		t.Helper()
 		require.Regexp(t, "^"+want+":[0-9]+\n", c.ok(append([]string{"__complete"}, args...)...))
 	}
-	completes("blueprints\n(.*\n)*devices\n(.*\n)*", "get", "")
+	completes("auditConfigs\n(.*\n)*blueprints\n(.*\n)*devices\n(.*\n)*", "get", "")
 	completes("devices/pump-1\n", "get", "devices/p")
 	completes("devices/pump-2\n", "-p", "other", "delete", "devices/p")
 	completes("", "get", "planets/p")

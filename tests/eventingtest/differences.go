@@ -21,6 +21,15 @@ func Differences() []Difference {
 	}
 }
 
+// ClusterDifferences are the cases in which Knative's broker on a cluster does
+// something else than its own handlers in a test, which Options.Cluster is for. Knative
+// is what the handlers do, Here what the cluster does.
+func ClusterDifferences() []Difference {
+	return []Difference{
+		{"reply that is no event", "a dead letter says 502", "a dead letter says nothing of why", "the filter answers 502 without the body by which the channel, which knows the filter by its host name there, would tell the answers of subscribers"},
+	}
+}
+
 // either is what is expected: the first of Knative's own broker, the second
 // here.
 func either[T any](s *Suite, knative, here T) T {

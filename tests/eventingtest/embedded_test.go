@@ -97,6 +97,9 @@ func TestDifferences_AreCasesAndDocumented(t *testing.T) {
 	}
 	text, err := os.ReadFile("../../docs/events.md")
 	require.NoError(t, err)
+	for _, d := range eventingtest.ClusterDifferences() {
+		require.True(t, cases[d.Case], d.Case)
+	}
 	for _, d := range eventingtest.Differences() {
 		require.True(t, cases[d.Case], d.Case)
 		row := strings.Join([]string{"", d.Case, d.Knative, d.Here, d.Why, ""}, " | ")

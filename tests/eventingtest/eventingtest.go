@@ -46,6 +46,8 @@ type Options struct {
 	Namespace string
 	// Knative says that it is Knative's own broker, with the in-memory channel.
 	Knative bool
+	// Cluster says that it is that on a cluster, not its handlers in a test.
+	Cluster bool
 	// Client posts the events; http.DefaultClient when nil.
 	Client *http.Client
 	// Listen is the address that subscribers listen on, with port 0;

@@ -43,7 +43,7 @@ func TestFiles_MatchTheSDK(t *testing.T) {
 		return &e
 	}
 	events := map[string]*event.Event{
-		"processor": routed(event.RouteProcessor), "writer": routed(event.RouteWriter), "alert": &alert, "timer": typed("dev.selvedge.timer.set.v1"), "email": typed("dev.selvedge.email.v1"), "sms": typed("dev.selvedge.sms.v1"),
+		"processor": routed(event.RouteProcessor), "writer": routed(event.RouteWriter), "alert": &alert, "timer": typed("dev.selvedge.timer.set.v1"), "log": typed("dev.selvedge.log.v1"), "email": typed("dev.selvedge.email.v1"), "sms": typed("dev.selvedge.sms.v1"),
 		"run": typed("dev.selvedge.reason.run.v1"), "script": routed("reason.x"), "other": routed("elsewhere"),
 	}
 	want := map[string]struct{ service, event string }{
@@ -51,6 +51,7 @@ func TestFiles_MatchTheSDK(t *testing.T) {
 		"writer":    {"writer", "writer"},
 		"threshold": {"threshold", "writer"},
 		"alerts":    {"logging", "alert"},
+		"logs":      {"logging", "log"},
 		"timers":    {"scheduler", "timer"},
 		// Mail and telephones are not ours, and may be away for longer.
 		"emailer":    {"emailer", "email"},

@@ -125,8 +125,12 @@ func (c *columns) addValues(b *stored, from, to int) error {
 			kind = encoding.MarshalTypeNearestDelta2
 		}
 	}
-	if c.addSmall(b, kind, data, from, to) {
-		return nil
+	if kind == encoding.MarshalTypeNearestDelta || kind == encoding.MarshalTypeNearestDelta2 {
+		small := differences{first: b.value, of: data, rows: b.rows, second: kind == encoding.MarshalTypeNearestDelta2}
+		if n := len(c.values); c.addSmall(small, from, to) {
+			rescale(c.values[n:], b.scale)
+			return nil
+		}
 	}
 	if c.numbers, err = encoding.UnmarshalValues(c.numbers[:0], data, kind, b.value, b.rows); err != nil {
 		return fmt.Errorf("decode block: %w", err)
@@ -135,36 +139,44 @@ func (c *columns) addValues(b *stored, from, to int) error {
 	return nil
 }
 
-// addSmall is addValues for numbers whose differences have a byte each, and
-// reports whether they do: as many bytes as there are differences. Such numbers
-// are summed up and made floats in one go, as decimal.AppendDecimalToFloat makes
-// them; none can be one of those that stand for infinities.
-func (c *columns) addSmall(b *stored, kind encoding.MarshalType, data []byte, from, to int) bool {
+// differences are the numbers of a block by their differences, unpacked, or by
+// those of the differences (second).
+type differences struct {
+	first  int64
+	of     []byte
+	rows   int
+	second bool
+}
+
+// addSmall adds whole numbers from one index to before another if their
+// differences have a byte each, and reports whether they do: as many bytes as
+// there are differences. Such numbers are summed up and made floats in one go, as
+// decimal.AppendDecimalToFloat makes them; none can be one of those that stand
+// for infinities.
+func (c *columns) addSmall(b differences, from, to int) bool {
 	const far = 1 << 62
-	if len(data) != b.rows-1 || b.value > far || b.value < -far ||
-		kind != encoding.MarshalTypeNearestDelta && kind != encoding.MarshalTypeNearestDelta2 {
+	if len(b.of) != b.rows-1 || b.first > far || b.first < -far {
 		return false
 	}
 	n := len(c.values)
 	c.values = slices.Grow(c.values, to-from)[:n+to-from]
 	out := c.values[n:]
-	v, d, continued := b.value, int64(0), byte(0)
+	v, d, continued := b.first, int64(0), byte(0)
 	if from == 0 {
 		out[0] = float64(v)
 		out = out[1:]
 	}
 	// before are the differences up to the first number that is wanted.
-	before, within := data[:max(0, from-1)], data[max(0, from-1):to-1]
-	second := kind == encoding.MarshalTypeNearestDelta2
+	before, within := b.of[:max(0, from-1)], b.of[max(0, from-1):to-1]
 	for _, x := range before {
 		continued |= x
-		if d = small(x) + d; second {
+		if d = small(x) + d; b.second {
 			v += d
 			continue
 		}
 		v, d = v+d, 0
 	}
-	if second {
+	if b.second {
 		for i, x := range within {
 			continued |= x
 			d += small(x)
@@ -182,7 +194,6 @@ func (c *columns) addSmall(b *stored, kind encoding.MarshalType, data []byte, fr
 		c.values = c.values[:n]
 		return false
 	}
-	rescale(c.values[n:], b.scale)
 	return true
 }
 

@@ -894,10 +894,10 @@ const file_functions_meta_v1_meta_proto_rawDesc = "" +
 	"\bpresence\x18\v \x01(\v2\x1a.selvedge.meta.v1.PresenceB\x06\x92\xc9\x19\x02\b\x02R\bpresence:\x8f\x01\xeaAd\n" +
 	"\x1cmeta.selvedge.dev/Deployment\x12+services/{service}/deployments/{deployment}*\vdeployments2\n" +
 	"deployment\x92\xc9\x19$\n" +
-	"\"metadata.services.allowed_services\"\xbb\x01\n" +
+	"\"metadata.services.allowed_services\"\xc3\x01\n" +
 	"\bPresence\x126\n" +
-	"\x05state\x18\x01 \x01(\x0e2 .selvedge.meta.v1.Presence.StateR\x05state\x12@\n" +
-	"\x0elast_seen_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\flastSeenTime\"5\n" +
+	"\x05state\x18\x01 \x01(\x0e2 .selvedge.meta.v1.Presence.StateR\x05state\x12H\n" +
+	"\x0elast_seen_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\flastSeenTime\"5\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aRUNNING\x10\x01\x12\b\n" +

@@ -982,15 +982,15 @@ const file_functions_scheduler_v1_scheduler_proto_rawDesc = "" +
 	"\x06Policy\x12\x16\n" +
 	"\x12POLICY_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04SKIP\x10\x01\x12\b\n" +
-	"\x04EACH\x10\x02\"\xa4\x03\n" +
+	"\x04EACH\x10\x02\"\xd4\x03\n" +
 	"\vTimerStatus\x12>\n" +
-	"\x05state\x18\x01 \x01(\x0e2(.selvedge.scheduler.v1.TimerStatus.StateR\x05state\x127\n" +
-	"\tnext_slot\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bnextSlot\x127\n" +
-	"\tnext_fire\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnextFire\x127\n" +
-	"\tlast_slot\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blastSlot\x127\n" +
-	"\tlast_fire\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\blastFire\x12\x14\n" +
-	"\x05fired\x18\x06 \x01(\x03R\x05fired\x12\x18\n" +
-	"\askipped\x18\a \x01(\x03R\askipped\"A\n" +
+	"\x05state\x18\x01 \x01(\x0e2(.selvedge.scheduler.v1.TimerStatus.StateR\x05state\x12?\n" +
+	"\tnext_slot\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\bnextSlot\x12?\n" +
+	"\tnext_fire\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\bnextFire\x12?\n" +
+	"\tlast_slot\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\blastSlot\x12?\n" +
+	"\tlast_fire\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\blastFire\x12\x1c\n" +
+	"\x05fired\x18\x06 \x01(\x03B\x06\x92\xc9\x19\x02 \x01R\x05fired\x12 \n" +
+	"\askipped\x18\a \x01(\x03B\x06\x92\xc9\x19\x02 \x01R\askipped\"A\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aWAITING\x10\x01\x12\n" +

@@ -5,7 +5,6 @@ go 1.26.6
 tool (
 	github.com/bufbuild/buf/cmd/buf
 	github.com/google/gnostic/cmd/protoc-gen-openapi
-	google.golang.org/protobuf/cmd/protoc-gen-go
 )
 
 require github.com/getkin/kin-openapi v0.152.0

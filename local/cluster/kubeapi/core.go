@@ -12,10 +12,12 @@ import (
 )
 
 // The kinds that are not stored, or not all of them: namespaces are projects,
-// and each has a service account that nobody made.
+// and each has a service account that nobody made, and a secret to pull images
+// with.
 var (
 	namespaceKey      = object.Key{Name: "Namespace"}
 	serviceAccountKey = object.Key{Name: "ServiceAccount"}
+	secretKey         = object.Key{Name: "Secret"}
 )
 
 // defaultAccount is the name of that service account.

@@ -119,8 +119,16 @@ func (s *Server) find(r *http.Request, q *request) (object.Object, error) {
 		return s.namespace(r, q.name)
 	}
 	o, err := s.Store.Get(q.kind.Key(), q.namespace, q.name)
-	if fault.KindOf(err) == fault.NotFound && q.kind.Key() == serviceAccountKey && q.name == defaultAccount {
-		return q.kind.New(q.namespace, defaultAccount), nil
+	if fault.KindOf(err) != fault.NotFound {
+		return o, err
+	}
+	switch key := q.kind.Key(); {
+	case key == serviceAccountKey && q.name == defaultAccount:
+		return account(q.kind, q.namespace), nil
+	case key == secretKey && q.name == pullSecret:
+		if own, ok := pulling(r, q.kind, q.namespace); ok {
+			return own, nil
+		}
 	}
 	return o, err
 }

@@ -26,7 +26,7 @@ const PrincipalHeader = "Selvedge-Principal"
 var secretHeaders = []string{"Authorization", "X-Api-Key", "Proxy-Authorization"}
 
 // ownHeaders are what only this proxy says.
-var ownHeaders = []string{PrincipalHeader, "X-Forwarded-Prefix"}
+var ownHeaders = []string{PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix"}
 
 // errTimeout is that an answer took too long.
 var errTimeout = errors.New("the revision's timeout is over")
@@ -39,6 +39,8 @@ type call struct {
 	unit *unit
 	// prefix is what is cut off the path, "" if the host says where to go.
 	prefix string
+	// caller proves to the function who calls, "" if nothing does.
+	caller string
 }
 
 // callKey finds the call of a context.
@@ -94,6 +96,9 @@ func (p *proxy) rewrite(r *httputil.ProxyRequest) {
 	if who := iam.PrincipalOf(r.In.Context()).Name; who != "" {
 		r.Out.Header.Set(PrincipalHeader, who)
 	}
+	if c.caller != "" {
+		r.Out.Header.Set(iam.CallerHeader, c.caller)
+	}
 	r.Out.Host = r.In.Host
 	r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host
 	if c.prefix == "" {
@@ -134,12 +139,26 @@ func (s *Serving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fault.Write(w, found)
 		return
 	}
+	caller, err := s.caller(r.Context(), named{namespace, service})
+	if err != nil {
+		fault.Write(w, err)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), u.timeout(), errTimeout)
 	defer cancel()
 	// The port's own bound of reading is shorter than what a function may take. Its
 	// end also ends the request, so that it comes after the answer.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(u.timeout() + answerTime)) // a writer without it has no bound
-	s.proxy.reverse.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, call{u, prefix})))
+	s.proxy.reverse.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, call{u, prefix, caller})))
+}
+
+// caller proves to a function who makes the request of ctx, unless that is nobody
+// known.
+func (s *Serving) caller(ctx context.Context, function named) (string, error) {
+	if s.o.Caller == nil || iam.PrincipalOf(ctx).Name == "" {
+		return "", nil
+	}
+	return s.o.Caller(iam.PrincipalOf(ctx), function.String())
 }
 
 // Serves reports whether a request is for a function by its host.

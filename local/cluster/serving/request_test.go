@@ -57,10 +57,10 @@ func TestRequest_CredentialsStayHere(t *testing.T) {
 	r := newRig(t, nil)
 	r.deploy(manifest("who", "echo"))
 	a := r.do(r.request(http.MethodPost, "/functions/shop/who/x", strings.NewReader("hi"),
-		"Authorization", "Bearer secret", "X-Api-Key", "secret", "Proxy-Authorization", "secret", serving.PrincipalHeader, "admin", "X-Own", "1", "X-Forwarded-For", "6.6.6.6"))
+		"Authorization", "Bearer secret", "X-Api-Key", "secret", "Proxy-Authorization", "secret", serving.PrincipalHeader, "admin", iam.CallerHeader, "forged", "X-Own", "1", "X-Forwarded-For", "6.6.6.6"))
 	require.Equal(t, "hi", a.Body)
 	require.Equal(t, "1", a.Header.Get("X-Own"))
-	for _, h := range []string{"Authorization", "X-Api-Key", "Proxy-Authorization", serving.PrincipalHeader} {
+	for _, h := range []string{"Authorization", "X-Api-Key", "Proxy-Authorization", serving.PrincipalHeader, iam.CallerHeader} {
 		require.Empty(t, a.Header.Get(h), h)
 	}
 	require.Equal(t, "127.0.0.1", a.Header.Get("X-Forwarded-For"), "nobody's word but the connection's")
@@ -73,14 +73,31 @@ func TestRequest_CredentialsStayHere(t *testing.T) {
 
 func TestRequest_FunctionIsToldWhoCalls(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	var unable error
+	r := newRig(t, func(o *serving.Options) {
+		o.Caller = func(who iam.Principal, function string) (string, error) {
+			return who.Name + " calls " + function, unable
+		}
+	})
 	r.deploy(manifest("who", "echo"))
-	w := newRecorder()
-	req := r.request(http.MethodGet, "/functions/shop/who/", nil, serving.PrincipalHeader, "admin")
-	r.s.ServeHTTP(w, req.WithContext(iam.WithPrincipal(req.Context(), iam.Principal{Kind: iam.User, Name: "users/eve"})))
+	call := func(path string, who iam.Principal) *recorder {
+		w := newRecorder()
+		req := r.request(http.MethodGet, path, nil, serving.PrincipalHeader, "admin", iam.CallerHeader, "forged")
+		r.s.ServeHTTP(w, req.WithContext(iam.WithPrincipal(req.Context(), who)))
+		return w
+	}
 	var a pooltest.Answer
-	require.NoError(t, json.Unmarshal([]byte(w.body.String()), &a))
+	eve := iam.Principal{Kind: iam.User, Name: "users/eve"}
+	require.NoError(t, json.Unmarshal([]byte(call("/functions/shop/who/", eve).body.String()), &a))
 	require.Equal(t, []string{"users/eve"}, a.Header.Values(serving.PrincipalHeader))
+	require.Equal(t, []string{"users/eve calls shop/who"}, a.Header.Values(iam.CallerHeader))
+
+	a = pooltest.Answer{}
+	require.NoError(t, json.Unmarshal([]byte(call("/functions/shop/who/", iam.Principal{}).body.String()), &a))
+	require.Empty(t, a.Header.Values(iam.CallerHeader), "nobody known")
+
+	unable = &fault.Error{Kind: fault.Unavailable}
+	require.Equal(t, http.StatusServiceUnavailable, call("/functions/shop/who/", eve).status)
 }
 
 // recorder is a ResponseWriter that keeps the answer.

@@ -29,6 +29,7 @@ import (
 	"selvedge.dev/local/cluster/serving/scale"
 	"selvedge.dev/local/cluster/serving/spec"
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
 )
 
 // Images finds images.
@@ -53,6 +54,9 @@ type Options struct {
 	// Authorize says whether the caller of ctx may call a service; nil is an
 	// error of every call.
 	Authorize func(ctx context.Context, namespace, service string) error
+	// Caller is what proves to a function, "namespace/service", and to nobody else
+	// who calls it (iam.CallerHeader); nil for nothing.
+	Caller func(who iam.Principal, function string) (string, error)
 	// Scale are the defaults of the annotations.
 	Scale scale.Defaults
 	// Tick is how often the scale is decided; 1 s when 0.

@@ -21,6 +21,7 @@ func TestServing_DeploysAndAnswers(t *testing.T) {
 	require.Equal(t, "/a%2Fb", a.Path)
 	require.Equal(t, "q=1", a.Query)
 	require.Equal(t, []string{"hello", "hello", "hello-00001"}, []string{a.Env["K_SERVICE"], a.Env["K_CONFIGURATION"], a.Env["K_REVISION"]})
+	require.Equal(t, "shop/hello", a.Env["SELVEDGE_FUNCTION"])
 	require.Equal(t, "127.0.0.1:"+a.Env["PORT"], a.Env["LISTEN_ADDRESS"])
 
 	rev := r.wait(spec.Revision, "hello-00001", func(o object.Object) bool {

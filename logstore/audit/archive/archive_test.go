@@ -54,7 +54,7 @@ func add(t testing.TB, trail *audit.Trail, project string, from, to int) {
 	var all []audit.Record
 	for n := from; n < to; n++ {
 		all = append(all, audit.Record{
-			Project: project, ID: fmt.Sprint(n), Time: noon, Category: "Read", Type: "t", Data: fmt.Appendf(nil, `{"n":%d,"text":"<ü>"}`, n),
+			Project: project, ID: fmt.Sprint(n), Time: noon.Add(time.Duration(n) * time.Millisecond), Category: "Read", Type: "t", Data: fmt.Appendf(nil, `{"n":%d,"text":"<ü>"}`, n),
 		})
 	}
 	_, err := trail.Append(t.Context(), all)

@@ -51,8 +51,8 @@ func parsed(text [][]byte, like []chain.Item) ([]chain.Item, error) {
 // can still be read names the record that it was flipped in.
 func TestVerify_EveryBitOfALine(t *testing.T) {
 	t.Parallel()
-	m := made(t, "p", 6)
-	*m.items[1].Link = m.items[1].Link.Erase(7)
+	m := made(t, "p", 3)
+	*m.items[1].Link = m.items[1].Link.Erase(4)
 	data, err := json.Marshal(chain.Erasure{Seqs: []uint64{2}})
 	require.NoError(t, err)
 	m.record(chain.OwnCategory, chain.ErasureType, string(data))

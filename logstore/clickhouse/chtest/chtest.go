@@ -182,8 +182,8 @@ func (s *Server) run(program, library string) error {
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("starting ClickHouse: %w", err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(ended) }()
+	ended, cmd := make(chan struct{}), s.cmd // which is another after Restart
+	go func() { _ = cmd.Wait(); close(ended) }()
 	return s.await(ended)
 }
 

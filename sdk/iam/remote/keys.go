@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -33,7 +34,7 @@ func (p *Platform) AllowPlatform(ctx context.Context, permission string, name re
 	wrong := func(err error) error {
 		return &fault.Error{Op: "remote.AllowPlatform", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: permission, Err: err}
 	}
-	token := credentials(ctx)
+	token := cmp.Or(credentials(ctx), incomingOf(ctx).platform)
 	if claims := claimsOf(token); p.o.Audience == "" || !slices.Contains(claims.Audience, p.o.Audience) {
 		return wrong(fmt.Errorf("the permission %s is for the platform alone", permission))
 	}

@@ -7,6 +7,10 @@
 // The credentials go to the platform and nowhere else; of them, memory has
 // hashes only. Nobody is allowed anything without credentials, not even what
 // allUsers may do.
+//
+// A function behind the door of a platform on one machine gets no credentials, but
+// a token that says who calls ([iam.CallerHeader]). It asks what he may with a key
+// of its own (caller.go).
 package remote
 
 import (
@@ -38,6 +42,10 @@ type Options struct {
 	// Audience is the domain of the service, which tokens of the platform itself
 	// are for ([Platform.AllowPlatform]).
 	Audience string
+	// Function is the name that the function was told ([iam.FunctionVariable]), ""
+	// if it is none behind a door. Key is that of its own account, which needs the
+	// permission iam.access.explain to ask about callers whom the door names.
+	Function, Key string
 	// HTTP makes the requests; nil is one that follows no redirects and waits 10
 	// seconds.
 	HTTP *http.Client
@@ -59,9 +67,10 @@ const (
 // Platform asks the platform. It is an [iam.Authenticator], and safe for
 // concurrent use.
 type Platform struct {
-	o          Options
-	who, tests *schema.Method
-	keys       *keys
+	o Options
+	// who, tests and explains are the methods by which it asks.
+	who, tests, explains *schema.Method
+	keys                 *keys
 
 	mu      sync.Mutex
 	answers map[[sha256.Size]byte]answer
@@ -90,34 +99,44 @@ func New(o Options) *Platform {
 			p.who = m
 		case "TestPermissions":
 			p.tests = m
+		case "ExplainAccess":
+			p.explains = m
 		}
 	}
 	return p
 }
 
-// credentialsKey finds the credentials of the request of a context.
-type credentialsKey struct{}
+// incoming is what came with a request: the caller's credentials, or the token by
+// which the door says who he is, or that of the platform itself.
+type incoming struct{ key, caller, platform string }
+
+// incomingKey finds what came with the request of a context.
+type incomingKey struct{}
 
 // Incoming is the middleware that keeps the credentials of a request, by which
 // Allow asks. It comes before the one that authenticates.
 func Incoming(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), credentialsKey{}, r.Header.Get("Authorization"))))
+		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), prefix)
+		in := incoming{key: key, caller: r.Header.Get(iam.CallerHeader), platform: r.Header.Get(iam.PlatformHeader)}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), incomingKey{}, in)))
 	})
 }
 
-// credentials are those of the request of a context, "" if it has none.
-func credentials(ctx context.Context) string {
-	value, _ := ctx.Value(credentialsKey{}).(string)
-	key, _ := strings.CutPrefix(value, prefix)
-	return key
+// incomingOf is what came with the request of a context.
+func incomingOf(ctx context.Context) incoming {
+	in, _ := ctx.Value(incomingKey{}).(incoming)
+	return in
 }
+
+// credentials are those of the request of a context, "" if it has none.
+func credentials(ctx context.Context) string { return incomingOf(ctx).key }
 
 // Authenticate implements [iam.Authenticator]. The platform itself is Anonymous:
 // what it may, AllowPlatform says.
 func (p *Platform) Authenticate(ctx context.Context, authorization string) (iam.Principal, error) {
 	if authorization == "" {
-		return iam.Principal{}, nil
+		return p.caller(ctx)
 	}
 	key, ok := strings.CutPrefix(authorization, prefix)
 	if !ok {
@@ -127,7 +146,7 @@ func (p *Platform) Authenticate(ctx context.Context, authorization string) (iam.
 	if p.o.Audience != "" && slices.Contains(claims.Audience, p.o.Audience) {
 		return iam.Principal{}, nil
 	}
-	return p.ask(key, "", "", func(c *rpc.Client) (iam.Principal, error) {
+	return p.ask(query{key: key}, func(c *rpc.Client) (iam.Principal, error) {
 		out, err := c.Call(ctx, p.who, &iamv1.ListMyPermissionsRequest{})
 		if err != nil {
 			return iam.Principal{}, asked(err)
@@ -182,20 +201,23 @@ func claimsOf(token string) (c iam.Claims) {
 // Allow is nil if the caller whose credentials the context has, by Incoming, has
 // the permission on the resource of that name, "" being the platform.
 func (p *Platform) Allow(ctx context.Context, permission string, name resource.Name) error {
-	key := credentials(ctx)
+	key, named := credentials(ctx), p.named(ctx)
 	who := iam.PrincipalOf(ctx)
-	if key == "" || who.Kind == iam.Anonymous {
+	if key == "" && !named || who.Kind == iam.Anonymous {
 		return &fault.Error{
 			Op: "remote.Allow", Name: string(name), Kind: fault.Unauthenticated, Reason: "UNAUTHENTICATED", Field: permission,
 			Err: fmt.Errorf("the permission %s needs credentials: Authorization: Bearer KEY", permission),
 		}
+	}
+	if named {
+		return p.allowNamed(ctx, permission, name)
 	}
 	if iam.Question(ctx, permission, name).AnyFields {
 		// The platform does not know the resources of others, and whoever asks so
 		// was told no without their fields.
 		return denial(who, name, permission)
 	}
-	_, err := p.ask(key, permission, name, func(c *rpc.Client) (iam.Principal, error) {
+	_, err := p.ask(query{key: key, permission: permission, name: name}, func(c *rpc.Client) (iam.Principal, error) {
 		out, err := c.Call(ctx, p.tests, &iamv1.TestPermissionsRequest{Resource: string(name), Permissions: []string{permission}})
 		if err != nil {
 			return who, asked(err)
@@ -222,10 +244,17 @@ func (p *Platform) Visible(ctx context.Context, permission string, name resource
 	return p.Allow(ctx, permission, name) == nil
 }
 
-// ask answers a question about a key from memory, or else by asking. Only what
-// was granted is kept: what is granted now is so at once.
-func (p *Platform) ask(key, permission string, name resource.Name, question func(*rpc.Client) (iam.Principal, error)) (iam.Principal, error) {
-	id := sha256.Sum256([]byte(key + "\x00" + permission + "\x00" + string(name)))
+// query is what is asked: by which key, about whom if that is not whose key it is,
+// and about which permission on what, if not who it is.
+type query struct {
+	key, about, permission string
+	name                   resource.Name
+}
+
+// ask answers a query from memory, or else by asking. Only what was granted is
+// kept: what is granted now is so at once.
+func (p *Platform) ask(q query, question func(*rpc.Client) (iam.Principal, error)) (iam.Principal, error) {
+	id := sha256.Sum256([]byte(strings.Join([]string{q.key, q.about, q.permission, string(q.name)}, "\x00")))
 	now := p.o.Now()
 	p.mu.Lock()
 	known, ok := p.answers[id]
@@ -233,7 +262,7 @@ func (p *Platform) ask(key, permission string, name resource.Name, question func
 	if ok && now.Sub(known.at) < fresh {
 		return known.who, nil
 	}
-	who, err := question(&rpc.Client{URL: p.o.URL, Key: key, HTTP: p.o.HTTP})
+	who, err := question(&rpc.Client{URL: p.o.URL, Key: q.key, HTTP: p.o.HTTP})
 	if err != nil {
 		return iam.Principal{}, err
 	}

@@ -93,6 +93,12 @@ func (p *platform) Call(ctx context.Context, _ *schema.Method, req proto.Message
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := iam.PrincipalOf(ctx).Name
+	if q, ok := req.(*iamv1.ExplainAccessRequest); ok {
+		if !p.may[key] { // the caller may not ask
+			return nil, &fault.Error{Kind: fault.Denied, Reason: "PERMISSION_DENIED"}
+		}
+		return &iamv1.ExplainAccessResponse{Allowed: p.may[q.GetMember()] && q.GetResource() == "projects/p"}, nil
+	}
 	if q, ok := req.(*iamv1.TestPermissionsRequest); ok {
 		out := &iamv1.TestPermissionsResponse{}
 		if p.may[key] && q.GetResource() == "projects/p" {

@@ -525,8 +525,12 @@ type FieldOptions struct {
 	// deleted. Only together with google.api.resource_reference.
 	OnDelete OnDelete `protobuf:"varint,2,opt,name=on_delete,json=onDelete,proto3,enum=selvedge.resource.v1.OnDelete" json:"on_delete,omitempty"`
 	// The value is shown by Get and BatchGet only, and is nowhere logged,
-	// audited, indexed or sent in events.
-	Secret        bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	// audited, indexed or sent in events. In a message of a method it is what is
+	// not audited.
+	Secret bool `protobuf:"varint,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The value changes all the time by itself, as a sign of life does: it is in no
+	// record of the audit, and a change of nothing else has none.
+	Volatile      bool `protobuf:"varint,4,opt,name=volatile,proto3" json:"volatile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,6 +582,13 @@ func (x *FieldOptions) GetOnDelete() OnDelete {
 func (x *FieldOptions) GetSecret() bool {
 	if x != nil {
 		return x.Secret
+	}
+	return false
+}
+
+func (x *FieldOptions) GetVolatile() bool {
+	if x != nil {
+		return x.Volatile
 	}
 	return false
 }
@@ -738,11 +749,12 @@ const file_sdk_resource_v1_options_proto_rawDesc = "" +
 	"\bimplicit\x18\b \x01(\bR\bimplicit\"4\n" +
 	"\x06Unique\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06within\x18\x02 \x01(\tR\x06within\"\x93\x01\n" +
+	"\x06within\x18\x02 \x01(\tR\x06within\"\xaf\x01\n" +
 	"\fFieldOptions\x12.\n" +
 	"\x04part\x18\x01 \x01(\x0e2\x1a.selvedge.resource.v1.PartR\x04part\x12;\n" +
 	"\ton_delete\x18\x02 \x01(\x0e2\x1e.selvedge.resource.v1.OnDeleteR\bonDelete\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\bR\x06secret\"\xac\x01\n" +
+	"\x06secret\x18\x03 \x01(\bR\x06secret\x12\x1a\n" +
+	"\bvolatile\x18\x04 \x01(\bR\bvolatile\"\xac\x01\n" +
 	"\rMethodOptions\x12\x1e\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\tR\n" +

@@ -970,12 +970,12 @@ const file_sdk_sample_v1_sample_proto_rawDesc = "" +
 	"\x05Alias\x12!\n" +
 	"\anetwork\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\anetwork\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xf9\x01\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x81\x02\n" +
 	"\n" +
 	"RobotState\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.selvedge.sample.v1.RobotState.PhaseR\x05phase\x12\x18\n" +
-	"\abattery\x18\x02 \x01(\x01R\abattery\x127\n" +
-	"\tseen_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bseenTime\x12\x1c\n" +
+	"\abattery\x18\x02 \x01(\x01R\abattery\x12?\n" +
+	"\tseen_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x92\xc9\x19\x02 \x01R\bseenTime\x12\x1c\n" +
 	"\x05token\x18\x04 \x01(\tB\x06\x92\xc9\x19\x02\x18\x01R\x05token\">\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\b\n" +

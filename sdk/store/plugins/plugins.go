@@ -1,8 +1,9 @@
 // Package plugins holds the plugins of sdk/store that every service has, and
 // what belongs to them: [Meta] keeps metadata, [Syncing] says where a resource
 // is, [Services] whose it is, [Limits] how many there may be, and [Usage]
-// counts. [Standard] is all of them. [Audit] and [Resync] are no plugins: they
-// read the committed changes, and run beside the store.
+// counts. [Standard] is all of them. [Resync] is no plugin: it reads the
+// committed changes, and runs beside the store. Who did what is recorded by
+// sdk/audit.
 //
 // A plugin sees every write, also those that follow from others. What the
 // platform does by itself (Pending.Reason) is trusted; what a caller gives is

@@ -2,7 +2,6 @@ package plugins_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -417,64 +416,6 @@ func TestUsage_Counts(t *testing.T) {
 	for verb, want := range map[string]int64{"create": 1, "update": 1, "get": 1, "delete": 1} {
 		require.Equal(t, want, n[plugins.Access{Scope: "projects/p", Type: w.robots.Type, Verb: verb}], verb)
 	}
-}
-
-// recorder keeps entries by their id, and fails at first.
-type recorder struct {
-	failures int
-	entries  map[string]plugins.AuditEntry
-	order    []string
-}
-
-// Record implements [plugins.Recorder].
-func (r *recorder) Record(_ context.Context, entries []plugins.AuditEntry) error {
-	for _, e := range entries {
-		if _, there := r.entries[e.ID]; !there {
-			r.order = append(r.order, e.ID)
-		}
-		r.entries[e.ID] = e
-		if r.failures--; r.failures >= 0 {
-			return errors.New("the disk is full")
-		}
-	}
-	return nil
-}
-
-func TestAudit_LosesNothing(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := open(t)
-		ctx := store.WithInfo(w.ctx, store.Info{Principal: "users/u", RequestID: "r1"})
-		a := &samplev1.Robot{Name: "projects/p/robots/a", DisplayName: "A", Spec: &samplev1.RobotSpec{Power: 1, Pin: "1234"}}
-		require.NoError(t, w.saveIn(ctx, a))
-		a.Spec.Pin, a.Spec.Power = "5678", 2
-		require.NoError(t, w.saveIn(ctx, a))
-		w.remove("projects/p/robots/a")
-
-		rec := &recorder{failures: 2, entries: map[string]plugins.AuditEntry{}}
-		for range 3 { // each time it is stopped, it goes on where it was
-			ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-			require.NoError(t, (&plugins.Audit{Store: w.Store, To: rec}).Run(ctx))
-			cancel()
-		}
-		require.Equal(t, []string{"audit/1", "audit/2", "audit/3", "audit/4"}, rec.order)
-		e := rec.entries["audit/3"]
-		require.Equal(t, []string{"update", "users/u", "r1"}, []string{e.Verb, e.Principal, e.RequestID})
-		require.ElementsMatch(t, []string{"metadata.generation", "spec.power", "spec.pin"}, e.Paths)
-		before, _ := e.Before.(*samplev1.Robot)
-		after, _ := e.After.(*samplev1.Robot)
-		require.Equal(t, []float64{1, 2}, []float64{before.GetSpec().GetPower(), after.GetSpec().GetPower()})
-		require.Empty(t, after.GetDisplayName(), "what did not change is not in it")
-		require.Equal(t, "create", rec.entries["audit/2"].Verb)
-		require.Nil(t, rec.entries["audit/2"].Before)
-		require.Equal(t, "delete", rec.entries["audit/4"].Verb)
-		require.Nil(t, rec.entries["audit/4"].After)
-		for _, e := range rec.entries {
-			text := fmt.Sprint(e)
-			require.NotContains(t, text, "1234")
-			require.NotContains(t, text, "5678")
-		}
-	})
 }
 
 func TestResync_FollowsThePolicy(t *testing.T) { // SPEC 1.F 13

@@ -243,6 +243,9 @@ func size(b *store.Batch) int {
 			n += len(w.Before.Body)
 		}
 	}
+	for _, note := range b.Notes {
+		n += len(note)
+	}
 	return n
 }
 

@@ -151,6 +151,9 @@ func (s *state) do(b *store.Batch) ([]store.Seq, store.Seq) {
 			}
 		}
 	}
+	for _, n := range b.Notes {
+		s.note(b, n)
+	}
 	for i := range b.Writes {
 		s.release(&b.Writes[i])
 	}
@@ -224,6 +227,14 @@ func (s *state) write(b *store.Batch, w *store.Write) store.Seq {
 	}
 	s.changes, s.Head.Change = append(s.changes, c), c.Seq
 	return c.Seq
+}
+
+// note puts a note of a batch into the feed.
+func (s *state) note(b *store.Batch, body []byte) {
+	kind, _ := s.syms.Kind(store.NoteType)
+	s.Head.Seq++
+	s.dirty, s.Head.Change = true, s.Head.Seq
+	s.changes = append(s.changes, ChangeRow{Seq: s.Head.Seq, Time: b.Time, Kind: kind, After: present(body), Info: b.Info})
 }
 
 // present is a body that is not nil, which would be no object.

@@ -106,6 +106,9 @@ func (s *Symbols) Find(ctx context.Context, all []Symbol, load func(context.Cont
 // written are the symbols that a batch writes with.
 func written(b *store.Batch) []Symbol {
 	var out []Symbol
+	if len(b.Notes) > 0 {
+		out = append(out, Symbol{Type: store.NoteType})
+	}
 	for i := range b.Writes {
 		w := &b.Writes[i]
 		out = append(out, Symbol{Type: w.Type})

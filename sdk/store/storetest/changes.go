@@ -42,6 +42,34 @@ func testChanges(t *testing.T, k *kit) {
 	}
 }
 
+// testNotes puts notes into the feed: with writes, and alone.
+func testNotes(t *testing.T, k *kit) {
+	b := batch(put(nil, "a", "1"))
+	b.Notes, b.Info = [][]byte{[]byte("one"), {}}, store.Info{Principal: "users/u", RequestID: "r"}
+	quiet := put(nil, "q", "1")
+	quiet.Quiet = true
+	b.Writes = append(b.Writes, quiet)
+	last, err := k.Commit(k.ctx, b)
+	require.NoError(t, err)
+	alone := batch()
+	alone.Notes = [][]byte{[]byte("alone")}
+	seq, err := k.Commit(k.ctx, alone)
+	require.NoError(t, err)
+	require.Equal(t, last+1, seq)
+	require.Equal(t, []store.Change{
+		{Seq: last - 3, Time: now, Type: thing, Name: "a", After: []byte("1"), Info: b.Info},
+		{Seq: last - 1, Time: now, Type: store.NoteType, After: []byte("one"), Info: b.Info},
+		{Seq: last, Time: now, Last: true, Type: store.NoteType, After: []byte{}, Info: b.Info},
+		{Seq: seq, Time: now, Last: true, Type: store.NoteType, After: []byte("alone")},
+	}, k.changes(0))
+	require.Equal(t, seq, k.last())
+	b = batch(put(&store.Record{Version: 1 << 40}, "a", "2"))
+	b.Notes = [][]byte{[]byte("refused")}
+	_, err = k.Commit(k.ctx, b)
+	is(t, err, fault.Conflict, "VERSION_CHANGED")
+	require.Len(t, k.changes(0), 4)
+}
+
 // testTrim forgets changes.
 func testTrim(t *testing.T, k *kit) {
 	var seqs []store.Seq

@@ -117,12 +117,15 @@ func (m *model) do(b *store.Batch, seq store.Seq) {
 			delete(m.counters, c.Key)
 		}
 	}
-	loud := 0
+	loud, quiet := len(b.Notes), 0
 	for _, w := range b.Writes {
 		if !w.Quiet {
 			loud++
+		} else if len(b.Notes) > 0 {
+			quiet++ // their numbers are before those of notes
 		}
 	}
+	loud += quiet
 	for _, w := range b.Writes {
 		k := id{w.Type, w.Name}
 		o := object{Record: w.After}
@@ -157,6 +160,13 @@ func (m *model) do(b *store.Batch, seq store.Seq) {
 			c.After = w.After.Body
 		}
 		m.changes = append(m.changes, c)
+	}
+	loud -= quiet
+	for _, n := range b.Notes {
+		loud--
+		m.changes = append(m.changes, store.Change{
+			Seq: seq - store.Seq(loud), Last: loud == 0, Time: b.Time, Type: store.NoteType, After: n, Info: b.Info,
+		})
 	}
 }
 

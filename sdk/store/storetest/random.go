@@ -107,6 +107,9 @@ func (w *world) batch() *store.Batch {
 			b.Writes = append(b.Writes, w.write(k))
 		}
 	}
+	for range rapid.IntRange(-2, 2).Draw(w.T, "notes") {
+		b.Notes = append(b.Notes, []byte(one(w, "note", someValues)))
+	}
 	if w.chance("expect", 3) {
 		k := id{one(w, "type", w.types), one(w, "name", someNames)}
 		e := store.Expect{Type: k.typ, Name: k.name}

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		"Claims":         testClaims,
 		"Counts":         testCounts,
 		"Quiet":          testQuiet,
+		"Notes":          testNotes,
 		"Reindex":        testReindex,
 		"Changes":        testChanges,
 		"Trim":           testTrim,

@@ -106,6 +106,7 @@ func TestFunc_Journey(t *testing.T) {
 	w.within(dir, "subscribe", "--filter", "type=com.example.climate", "--filter", "selvedgeroute=writer")
 	out = w.within(dir, "deploy", "--builder=host", "--registry="+w.host()+"/default")
 	require.Contains(t, out, w.URL+"/functions/default/warm")
+	require.NotContains(t, out, "warning")
 
 	out = w.within(dir, "invoke", "--format=cloudevent", "--type=com.example.climate", `--data={"temperature":31}`)
 	require.Contains(t, out, "com.example.warm")

@@ -175,7 +175,7 @@ func TestImages_OfFunctions(t *testing.T) {
 			data := t.TempDir()
 			took := startImage(t, program, []string{
 				"SELVEDGE_URL=http://127.0.0.1:1", "SELVEDGE_KEY=key", "SELVEDGE_ENDPOINT=http://127.0.0.1:2",
-				"SELVEDGE_LOGSTORE=" + filepath.Join(data, "events.db"), "SELVEDGE_DATA=" + data, "TMPDIR=" + data,
+				"SELVEDGE_DATA=" + data, "K_SINK=http://127.0.0.1:3", "TMPDIR=" + data,
 			})
 			t.Logf("ready in %v, want %v", took.Round(time.Millisecond), startBar)
 			require.Less(t, took, startSlack*startBar)

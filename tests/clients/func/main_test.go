@@ -92,6 +92,9 @@ func goEnv(t *testing.T, name string) string {
 // patience bounds one command.
 const patience = 4 * time.Minute
 
+// tick is how often something is looked at.
+const tick = 100 * time.Millisecond
+
 // try runs a command and returns what it says on both of its outputs.
 func (w *world) try(program string, args ...string) (string, error) {
 	w.t.Helper()

@@ -25,12 +25,9 @@ func TestReadme_Function(t *testing.T) {
 
 	w := start(t)
 	w.run(selvedge, "create", "devices/pump-1")
-	bin, dir := t.TempDir(), t.TempDir()
-	for name, program := range map[string]string{"selvedge": selvedge, "func": funcTool, "kubectl": kubectl} {
-		require.NoError(t, os.Symlink(program, filepath.Join(bin, name)))
-	}
+	dir := t.TempDir()
 	require.NoError(t, os.Symlink(filepath.Join(root, "infra"), filepath.Join(dir, "infra")))
-	out, err := w.in(dir, []string{"PATH=" + bin + string(filepath.ListSeparator) + os.Getenv("PATH")}, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(block, "127.0.0.1:8080", w.host()))
+	out, err := w.bash(dir, block)
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, out, "com.example.warm")
 	require.Contains(t, out, "service.serving.knative.dev/warm")

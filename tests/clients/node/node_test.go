@@ -17,10 +17,6 @@ import (
 	"selvedge.dev/tests/process"
 )
 
-// requireNode is the environment variable that makes missing programs a
-// failure.
-const requireNode = "SELVEDGE_REQUIRE_NODE"
-
 // selvedge is the program under test, built once by TestMain; certFile and
 // keyFile are a certificate that the client trusts, installed is the folder that
 // the client is in, "" if it cannot be installed since missing is.
@@ -32,12 +28,11 @@ var (
 // TestMain builds the program and installs the client.
 func TestMain(m *testing.M) {
 	os.Exit(process.Main(m, func(ctx context.Context, dir string) (err error) {
-		_, noNode := exec.LookPath("node")
-		_, noManager := exec.LookPath("npm")
-		if missing = errors.Join(noNode, noManager); missing != nil {
+		switch installed, err = process.InstallNode(ctx, "node"); {
+		case errors.Is(err, exec.ErrNotFound):
+			missing = err
 			return nil
-		}
-		if installed, err = install(ctx); err != nil {
+		case err != nil:
 			return err
 		}
 		if selvedge, err = process.Build(ctx, dir, "local"); err != nil {
@@ -48,59 +43,13 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// install installs the client, as it is pinned, into a folder of the cache that
-// is named after what is pinned, and returns the folder. A run that is cut off
-// leaves none by that name.
-func install(ctx context.Context) (string, error) {
-	root, err := process.Root()
-	if err != nil {
-		return "", err
-	}
-	files := []string{"package.json", "package-lock.json"}
-	hash := sha256.New()
-	contents := map[string][]byte{}
-	for _, name := range files {
-		if contents[name], err = os.ReadFile(name); err != nil {
-			return "", err
-		}
-		hash.Write(contents[name])
-	}
-	cache := filepath.Join(root, ".cache", "node")
-	folder := filepath.Join(cache, fmt.Sprintf("%x", hash.Sum(nil)[:8]))
-	if _, err := os.Stat(folder); err == nil {
-		return folder, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(cache, "installing-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // it is renamed when all went well
-	for name, text := range contents {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-			return "", err
-		}
-	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install the client: %w\n%s", err, text)
-	}
-	if err := os.Rename(dir, folder); err != nil && !errors.Is(err, os.ErrExist) { // another run may have been faster
-		return "", err
-	}
-	return folder, nil
-}
-
 // The whole life of a metric, as a program has it that was written for Google's
 // service, over gRPC and REST with an API key, and over gRPC without TLS.
 func TestNodeClient(t *testing.T) {
 	t.Parallel()
 	if missing != nil {
-		if os.Getenv(requireNode) != "" {
-			t.Fatalf("%s is set, but %v", requireNode, missing)
+		if os.Getenv(process.RequireNode) != "" {
+			t.Fatalf("%s is set, but %v", process.RequireNode, missing)
 		}
 		t.Skipf("NOT TESTED: Google's Node client. %v; install Node 18 or later and npm", missing)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -31,10 +30,6 @@ import (
 	"selvedge.dev/tests/process"
 )
 
-// requireNode is the environment variable that makes missing programs a
-// failure.
-const requireNode = "SELVEDGE_REQUIRE_NODE"
-
 // selvedge is the program under test, built once by TestMain; installed is the
 // folder that the provider is in, "" if it cannot be installed since missing is.
 var (
@@ -48,59 +43,11 @@ func TestMain(m *testing.M) {
 		if selvedge, err = process.Build(ctx, dir, "local"); err != nil {
 			return err
 		}
-		_, noNode := exec.LookPath("node")
-		_, noManager := exec.LookPath("npm")
-		if missing = errors.Join(noNode, noManager); missing != nil {
-			return nil
+		if installed, err = process.InstallNode(ctx, "oidc", "provider.mjs"); errors.Is(err, exec.ErrNotFound) {
+			missing, err = err, nil
 		}
-		installed, err = install(ctx)
 		return err
 	}))
-}
-
-// install installs the provider, as it is pinned, into a folder of the cache
-// that is named after what is pinned, and returns the folder. A run that is cut
-// off leaves none by that name.
-func install(ctx context.Context) (string, error) {
-	root, err := process.Root()
-	if err != nil {
-		return "", err
-	}
-	hash := sha256.New()
-	contents := map[string][]byte{}
-	for _, name := range []string{"package.json", "package-lock.json", "provider.mjs"} {
-		if contents[name], err = os.ReadFile(name); err != nil {
-			return "", err
-		}
-		hash.Write(contents[name])
-	}
-	cache := filepath.Join(root, ".cache", "oidc")
-	folder := filepath.Join(cache, fmt.Sprintf("%x", hash.Sum(nil)[:8]))
-	if _, err := os.Stat(folder); err == nil {
-		return folder, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(cache, "installing-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // it is renamed when all went well
-	for name, text := range contents {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-			return "", err
-		}
-	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install the provider: %w\n%s", err, text)
-	}
-	if err := os.Rename(dir, folder); err != nil && !errors.Is(err, os.ErrExist) { // another run may have been faster
-		return "", err
-	}
-	return folder, nil
 }
 
 // platform runs the program until the test ends.
@@ -228,8 +175,8 @@ func TestTokens_StockLibrary(t *testing.T) {
 func provider(t *testing.T, secret string) (issuer string, begin func(redirect string)) {
 	t.Helper()
 	if missing != nil {
-		if os.Getenv(requireNode) != "" {
-			t.Fatalf("%s is set, but %v", requireNode, missing)
+		if os.Getenv(process.RequireNode) != "" {
+			t.Fatalf("%s is set, but %v", process.RequireNode, missing)
 		}
 		t.Skipf("NOT TESTED: an OpenID Connect provider. %v; install Node 18 or later and npm", missing)
 	}

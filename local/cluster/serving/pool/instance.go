@@ -10,6 +10,7 @@ import (
 
 	"selvedge.dev/local/cluster/serving/podlog"
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/iam"
 )
 
 // Phase is where an instance is in its life.
@@ -252,7 +253,8 @@ func (i *instance) start(ctx context.Context, port int) (Process, error) {
 	// ADDRESS is what func's functions of other languages look at; func itself sets
 	// it to every address of the machine.
 	x.Env = append(x.Env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("LISTEN_ADDRESS=127.0.0.1:%d", port), "ADDRESS=127.0.0.1",
-		"K_SERVICE="+id.Service, "K_CONFIGURATION="+id.Configuration, "K_REVISION="+id.Revision)
+		"K_SERVICE="+id.Service, "K_CONFIGURATION="+id.Configuration, "K_REVISION="+id.Revision,
+		iam.FunctionVariable+"="+id.Namespace+"/"+id.Service)
 	x.Stdout, x.Stderr = i.log.Start()
 	proc, err := p.o.Runner.Start(ctx, x)
 	if err != nil {

@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"selvedge.dev/edgeruntime/image"
+	"selvedge.dev/sdk/iam"
 )
 
 // What a function may not have, since it is the platform's.
 var (
-	reservedEnv   = []string{"PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION"}
+	reservedEnv   = []string{"PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION", iam.FunctionVariable}
 	reservedPaths = []string{"/", "/dev", "/dev/log", "/proc", "/sys"}
 	reservedPorts = []int64{8012, 8013, 8022, 9090, 9091, 8008}
 	portNames     = []string{"", "http1", "h2c"}
