@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -29,7 +30,11 @@ const expireTrail = time.Hour
 // service of the audit is open.
 func (p *Platform) newRecorder(region string) *audit.Recorder {
 	p.auditRules = new(functionsaudit.Rules)
-	return audit.New(audit.Options{Region: region, Reads: p.auditRules.Reads, Logger: p.log})
+	host, err := os.Hostname()
+	if err != nil {
+		p.log.Warn("records of the audit do not say which machine", slog.Any("error", err))
+	}
+	return audit.New(audit.Options{Region: region, Host: host, Reads: p.auditRules.Reads, Logger: p.log})
 }
 
 // openAudit opens the service of the audit and the trail.

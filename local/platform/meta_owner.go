@@ -202,7 +202,7 @@ func (o *owner) note(err error) {
 
 // client calls the platform with these headers more.
 func (o *owner) client(h http.Header) *rpc.Client {
-	return &rpc.Client{URL: o.at.URL, Key: o.at.Key, HTTP: &http.Client{
+	return &rpc.Client{URL: o.at.URL, Key: o.at.Key, Region: o.region, HTTP: &http.Client{
 		Transport: withHeader{h}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

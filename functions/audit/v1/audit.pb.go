@@ -232,7 +232,7 @@ type AuditConfig struct {
 	// one of a hundred. Reads of the audit itself are all recorded.
 	Reads []*ReadRule `protobuf:"bytes,3,rep,name=reads,proto3" json:"reads,omitempty"`
 	// How long records are kept: the first rule that fits counts. None that fits
-	// is 400 days.
+	// is 30 days for READ, STATE_UPDATE and INTERNAL, and 400 days for others.
 	Retention     []*RetentionRule `protobuf:"bytes,4,rep,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
