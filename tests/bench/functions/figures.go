@@ -13,15 +13,17 @@ import (
 type figures struct {
 	targets []*target
 	names   []string
-	// unit and more are the unit of a figure, and whether more of it is better.
+	// unit and more are the unit of a figure, and whether more of it is better; at
+	// is the quantile of its values that is printed, by default the median.
 	unit   map[string]string
 	more   map[string]bool
+	at     map[string]float64
 	values map[string]map[*target][]float64
 }
 
 // newFigures has none yet.
 func newFigures(targets []*target) *figures {
-	return &figures{targets: targets, unit: map[string]string{}, more: map[string]bool{}, values: map[string]map[*target][]float64{}}
+	return &figures{targets: targets, unit: map[string]string{}, more: map[string]bool{}, at: map[string]float64{}, values: map[string]map[*target][]float64{}}
 }
 
 // add notes a value of which less is better.
@@ -39,13 +41,26 @@ func (f *figures) addMore(t *target, name, unit string, v float64) {
 	f.more[name] = true
 }
 
+// addAll notes values of which less is better, for their median and their 99th
+// percentile over all rounds.
+func (f *figures) addAll(t *target, name, unit string, values []float64) {
+	for _, v := range values {
+		f.add(t, name+" p50", unit, v)
+	}
+	for _, v := range values {
+		f.add(t, name+" p99", unit, v)
+	}
+	f.at[name+" p99"] = 0.99
+}
+
 // quantile is the value at a part of sorted values.
 func quantile(values []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[int(q*float64(len(sorted)-1)+0.5)]
 }
 
-// print prints the medians, and how many times as good ours are.
+// print prints the medians or whatever a figure has, and how many times as good ours
+// are.
 func (f *figures) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := []string{"figure"}
@@ -58,12 +73,16 @@ func (f *figures) print(out io.Writer) {
 	_, _ = fmt.Fprintln(w, strings.Join(row, "\t")) // to a person's terminal
 	for _, name := range f.names {
 		row, medians := []string{name}, []float64{}
+		at, ok := f.at[name]
+		if !ok {
+			at = 0.5
+		}
 		for _, t := range f.targets {
 			if len(f.values[name][t]) == 0 {
 				row = append(row, "-")
 				continue
 			}
-			medians = append(medians, quantile(f.values[name][t], 0.5))
+			medians = append(medians, quantile(f.values[name][t], at))
 			row = append(row, fmt.Sprintf("%.4g %s", medians[len(medians)-1], f.unit[name]))
 		}
 		if len(medians) == 2 {

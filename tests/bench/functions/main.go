@@ -1,12 +1,17 @@
 // Command functions measures functions on one machine: how long it takes from
 // `func deploy` to the first reply, from nothing to a reply of a function that was
 // scaled to zero, and what a warm request costs; how many events a second go
-// through the broker to a function and back; and the memory of the platform.
+// through the broker to a function and back; and the memory of the platform without
+// functions, and of an instance that waits.
 //
 // With -kubeconfig it measures a cluster with Knative beside it, in turns, with
 // the same func and the same function, and prints how many times as good ours is.
-// It is to be run where the cluster's addresses are reachable; -resolve says where
-// the hosts are that its routes and brokers name.
+// It is to be run as root on the cluster's one node, for the memory of its programs,
+// and where the cluster's addresses are reachable; -resolve says where the hosts are
+// that its routes and brokers name.
+//
+// Memory is the proportional set size: pages that several processes have are shared
+// out among them.
 package main
 
 import (
@@ -26,7 +31,7 @@ import (
 type options struct {
 	program, kubeconfig, registry, host, memory string
 	resolve                                     map[string]string
-	rounds, requests, events                    int
+	rounds, requests, events, colds             int
 }
 
 // main runs the measurements.
@@ -48,6 +53,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured, in turns")
 	flag.IntVar(&o.requests, "requests", 2000, "warm requests a round")
 	flag.IntVar(&o.events, "events", 2000, "events a round")
+	flag.IntVar(&o.colds, "colds", 4, "cold starts a round")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "functions:", err)
@@ -98,7 +104,8 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	for round := range o.rounds {
-		for _, t := range targets {
+		for i := range targets {
+			t := targets[(i+round)%len(targets)]
 			if err := t.measure(ctx, f, round); err != nil {
 				return fmt.Errorf("%s: round %d: %w", t.name, round+1, err)
 			}

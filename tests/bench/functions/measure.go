@@ -127,11 +127,7 @@ func (t *target) measure(ctx context.Context, f *figures, round int) error {
 			return err
 		}
 	}
-	memory, err := t.memory()
-	if err == nil {
-		f.add(t, "memory of the platform", "MB", float64(memory)/1e6)
-	}
-	return nil
+	return t.waiting(ctx, f)
 }
 
 // warm asks one after another.
@@ -144,8 +140,7 @@ func (t *target) warm(ctx context.Context, f *figures, _ int) error {
 		}
 		times[i] = time.Since(begin).Seconds() * 1000
 	}
-	f.add(t, "warm request p50", "ms", quantile(times, 0.5))
-	f.add(t, "warm request p99", "ms", quantile(times, 0.99))
+	f.addAll(t, "warm request", "ms", times)
 	return nil
 }
 
@@ -202,33 +197,97 @@ func (t *target) through(ctx context.Context, f *figures, round int) error {
 // idle is how soon a function goes to sleep for these measurements.
 const idle = "6s"
 
-// cold waits until the function has gone to sleep, and wakes it.
+// cold waits until the function has gone to sleep, looks what memory there is in use
+// without it, and wakes it; several times.
 func (t *target) cold(ctx context.Context, f *figures, round int) error {
 	if round == 0 {
-		patch := `{"spec":{"template":{"metadata":{"annotations":{"autoscaling.knative.dev/window":"` + idle + `"}}}}}`
-		if _, err := t.kubectl(ctx, "patch", "ksvc", function, "--type=merge", "-p", patch); err != nil {
-			return err
-		}
-		if _, err := t.kubectl(ctx, "wait", "--for=condition=Ready", "ksvc/"+function, "--timeout=120s"); err != nil {
+		if err := t.annotate(ctx, `"autoscaling.knative.dev/window":"`+idle+`"`); err != nil {
 			return err
 		}
 	}
-	for {
-		pods, err := t.kubectl(ctx, "get", "pods", "-o", "name", "-l", "serving.knative.dev/service="+function)
+	times := make([]float64, t.colds)
+	for i := range times {
+		if err := t.sleep(ctx); err != nil {
+			return err
+		}
+		if i == 0 {
+			memory, err := t.memory()
+			if err != nil {
+				return err
+			}
+			f.add(t, "memory of the platform", "MB", float64(memory)/1e6)
+		}
+		begin := time.Now()
+		if err := t.ask(ctx, "cold"); err != nil {
+			return err
+		}
+		times[i] = time.Since(begin).Seconds() * 1000
+	}
+	f.addAll(t, "cold start", "ms", times)
+	return nil
+}
+
+// annotate sets annotations of the function's revisions, and waits until there is
+// one that has them.
+func (t *target) annotate(ctx context.Context, annotations string) error {
+	patch := `{"spec":{"template":{"metadata":{"annotations":{` + annotations + `}}}}}`
+	if _, err := t.kubectl(ctx, "patch", "ksvc", function, "--type=merge", "-p", patch); err != nil {
+		return err
+	}
+	generation, err := t.kubectl(ctx, "get", "ksvc", function, "-o", "jsonpath={.metadata.generation}")
+	if err != nil {
+		return err
+	}
+	if _, err := t.kubectl(ctx, "wait", "--for=jsonpath={.status.observedGeneration}="+generation, "ksvc/"+function, "--timeout=120s"); err != nil {
+		return err
+	}
+	_, err = t.kubectl(ctx, "wait", "--for=condition=Ready", "ksvc/"+function, "--timeout=120s")
+	return err
+}
+
+// sleep waits until the function has no instance.
+func (t *target) sleep(ctx context.Context) error { return t.instances(ctx, 0) }
+
+// instances waits until the function has as many instances.
+func (t *target) instances(ctx context.Context, n int) error {
+	for late := time.Now().Add(patience); time.Now().Before(late); {
+		pods, err := t.kubectl(ctx, "get", "pods", "-o", "jsonpath={.items[*].metadata.name}", "-l", "serving.knative.dev/service="+function)
 		if err != nil {
 			return err
 		}
-		if pods == "" || strings.HasPrefix(pods, "No resources") {
-			break
+		if len(strings.Fields(pods)) == n {
+			return nil
 		}
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
 	}
-	begin := time.Now()
-	err := t.ask(ctx, "cold")
-	f.add(t, "cold start", "ms", time.Since(begin).Seconds()*1000)
-	return err
+	return fmt.Errorf("the function has not %d instances after %v", n, patience)
+}
+
+// crowd is how many instances more are looked at for what one takes.
+const crowd = 5
+
+// waiting measures what an instance takes that waits for requests.
+func (t *target) waiting(ctx context.Context, f *figures) error {
+	var taken [2]int64
+	for i, n := range []int{1, 1 + crowd} {
+		if err := t.annotate(ctx, fmt.Sprintf(`"autoscaling.knative.dev/min-scale":"%d","autoscaling.knative.dev/window":"%s"`, n, idle)); err != nil {
+			return err
+		}
+		err := t.instances(ctx, n)
+		if err == nil {
+			err = pause(ctx, 3*time.Second) // until what starts has started
+		}
+		if err == nil {
+			taken[i], err = t.memory()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	f.add(t, "memory of an instance that waits", "MB", float64(taken[1]-taken[0])/crowd/1e6)
+	return t.annotate(ctx, `"autoscaling.knative.dev/min-scale":"0"`)
 }
 
 // pause waits.

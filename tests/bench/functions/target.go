@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools str
 	if err != nil {
 		return nil, err
 	}
-	t := &target{options: o, name: "selvedge", dir: dir, tools: tools, registry: strings.TrimPrefix(p.URL, "http://") + "/default", key: key, memory: p.Memory}
+	t := &target{options: o, name: "selvedge", dir: dir, tools: tools, registry: strings.TrimPrefix(p.URL, "http://") + "/default", key: key, memory: func() (int64, error) { return memoryBelow(os.Getpid()) }}
 	t.host = "127.0.0.1"
 	t.env = []string{"SELVEDGE_URL=" + p.URL, "SELVEDGE_KEY=" + key}
 	if err := t.open(); err != nil {
@@ -125,44 +126,92 @@ func (t *target) apply(ctx context.Context, text string) error {
 	return err
 }
 
-// memoryOf is the memory of the processes of some programs.
-func memoryOf(names string) (int64, error) {
-	if names == "" {
-		return 0, errors.New("no programs are named")
-	}
-	pids, err := filepath.Glob("/proc/[0-9]*")
+// running is what /proc says of a process.
+type running struct {
+	parent  int
+	program string
+}
+
+// processes are those of this machine.
+func processes() (map[int]running, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var sum int64
-	for _, p := range pids {
-		line, err := os.ReadFile(filepath.Join(p, "cmdline"))
+	all := map[int]running{}
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue // not that of a process
+		}
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err != nil {
 			continue // it has ended
 		}
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+		if err != nil {
+			continue // as above
+		}
 		program, _, _ := bytes.Cut(line, []byte{0})
-		for name := range strings.SplitSeq(names, ",") {
-			if filepath.Base(string(program)) == name {
-				sum += residentOf(p)
+		// The name in brackets may hold anything; the fields after it are a letter
+		// and then numbers.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) < 2 {
+			continue
+		}
+		parent, err := strconv.Atoi(fields[1])
+		if err != nil {
+			continue
+		}
+		all[pid] = running{parent, filepath.Base(string(program))}
+	}
+	return all, nil
+}
+
+// memoryOf is the memory of the processes of some programs.
+func memoryOf(names string) (sum int64, err error) {
+	if names == "" {
+		return 0, errors.New("no programs are named")
+	}
+	all, err := processes()
+	for pid, p := range all {
+		if slices.Contains(strings.Split(names, ","), p.program) {
+			sum += proportional(pid)
+		}
+	}
+	return sum, err
+}
+
+// memoryBelow is the memory of the processes that a process started, and those
+// started, and so on.
+func memoryBelow(root int) (sum int64, err error) {
+	all, err := processes()
+	for pid, p := range all {
+		for up := p.parent; up > 1; up = all[up].parent {
+			if up == root {
+				sum += proportional(pid)
+				break
 			}
 		}
 	}
-	return sum, nil
+	return sum, err
 }
 
-// residentOf is the resident memory of a process in bytes, 0 when it has ended.
-func residentOf(proc string) int64 {
-	text, err := os.ReadFile(filepath.Join(proc, "statm"))
+// proportional is the proportional set size of a process in bytes, 0 when it has
+// ended.
+func proportional(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb << 10
+		}
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	return 0
 }
