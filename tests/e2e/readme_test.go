@@ -131,6 +131,8 @@ func TestReadme_JourneysRunAsWritten(t *testing.T) {
 		"function.go",                     // make dist
 		"Blocked: nothing is deleted.",    // resources
 		"isCurrent",                       // a watch
+		`"sheet":4711`,                    // logs
+		"whole",                           // who changed it, and the proof
 		"pending",                         // edged status
 	} {
 		require.Less(t, i, len(printed))
