@@ -19,7 +19,7 @@ run: build ## run the platform here, with this machine as its first device
 
 # PLAIN are the packages whose tests run programs or compare answers for minutes:
 # the race detector makes them three times as long. make race has them with it.
-PLAIN = selvedge.dev/tests/e2e selvedge.dev/tests/backends selvedge.dev/tsdb/query
+PLAIN = selvedge.dev/tests/e2e selvedge.dev/tests/backends selvedge.dev/tsdb/query selvedge.dev/infra/dist selvedge.dev/logstore/clickhouse
 
 test: ## every test of the module, with the race detector but where it takes minutes
 	go test -race -timeout 12m $$(go list ./... | grep -v -x -F "$$(printf '%s\n' $(PLAIN))")
