@@ -58,7 +58,8 @@ func TestTutorial_RunsAsWritten(t *testing.T) {
 	for i, m := range found {
 		require.Contains(t, sh.run(t, m[1]), want[i], "block %d", i)
 	}
-	require.Eventually(t, func() bool { return len(accountsOf(t, p)) == 1 }, 20*time.Second, 20*time.Millisecond, "the order's account goes with it")
+	// The platform asks the service until it answers, at last every minute.
+	require.Eventually(t, func() bool { return len(accountsOf(t, p)) == 1 }, 100*time.Second, 20*time.Millisecond, "the order's account goes with it")
 	stop(t, p)
 }
 
