@@ -77,7 +77,7 @@ func (k *Keeper) Step(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	held, err := k.state.acquire(ctx, k.member, k.options.Now(), leaseRounds*k.options.Every)
+	held, err := k.state.acquire(ctx, k.options.Member, k.options.Now(), leaseRounds*k.options.Every)
 	if err != nil {
 		return false, wrap("take leases", err)
 	}
@@ -121,7 +121,7 @@ func (k *Keeper) freshen(ctx context.Context) error {
 		return nil
 	}
 	now := k.options.Now().UnixMilli()
-	beat := &tsdb.Series{Project: hiddenPrefix, Metric: "beat", MetricLabels: tsdb.Labels{{Name: "member", Value: k.member}}}
+	beat := &tsdb.Series{Project: hiddenPrefix, Metric: "beat", MetricLabels: tsdb.Labels{{Name: "member", Value: k.options.Member}}}
 	return wrap("write a beat", k.inner.Append(ctx, []tsdb.Sample{{Series: beat, Time: tsdb.Millis(now), Value: 1}}))
 }
 
@@ -145,7 +145,7 @@ func (r *round) compute(ctx context.Context, rule *Rule) error {
 	var err error
 	if k.options.Shared || rule.done.Load() < int64(target) {
 		rule.done.Store(0)
-		if tasks, err = k.state.allocatePasses(ctx, k.member, r.held, rule, target); err != nil {
+		if tasks, err = k.state.allocatePasses(ctx, k.options.Member, r.held, rule, target); err != nil {
 			return wrap("begin a pass", err)
 		}
 	}
@@ -176,13 +176,13 @@ func (r *round) compute(ctx context.Context, rule *Rule) error {
 // late are the tasks for windows of a rule that are marked.
 func (r *round) late(ctx context.Context, rule *Rule) ([]*task, error) {
 	k := r.keeper
-	marked, more, err := k.state.allocateAgain(ctx, k.member, r.held, rule)
+	marked, more, err := k.state.allocateAgain(ctx, k.options.Member, r.held, rule)
 	if err != nil {
 		return nil, err
 	}
 	r.more = r.more || more
 	tasks := clusters(rule, marked)
-	t, err := k.state.allocateWhole(ctx, k.member, r.held, rule)
+	t, err := k.state.allocateWhole(ctx, k.options.Member, r.held, rule)
 	if err == nil && len(t.whole) > 0 {
 		r.more = true
 		tasks = append(tasks, t)
@@ -244,7 +244,7 @@ func (r *round) finish(ctx context.Context) error {
 	k := r.keeper
 	var errs []error
 	for _, c := range r.done {
-		if err := k.state.finish(ctx, k.member, r.held, c.task, c.unfit); err != nil {
+		if err := k.state.finish(ctx, k.options.Member, r.held, c.task, c.unfit); err != nil {
 			errs = append(errs, wrap("finish "+c.task.rule.String(), err))
 		} else if len(c.passes) == slots {
 			c.rule.done.CompareAndSwap(0, int64(c.until)) // unless it was set back

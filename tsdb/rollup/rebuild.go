@@ -94,7 +94,7 @@ func (k *Keeper) settle(ctx context.Context, rule *Rule, from, to tsdb.Millis) e
 		if left == 0 {
 			return nil
 		}
-		held, err := k.state.owns(ctx, k.member)
+		held, err := k.state.owns(ctx, k.options.Member)
 		if err != nil {
 			return &fault.Error{Op: "tsdb/rollup.Rebuild", Kind: fault.Unavailable, Err: err}
 		}

@@ -96,6 +96,9 @@ type Options struct {
 	// marks every point that is older than half of Grace, and the clocks of all
 	// must not differ by more than a quarter of it.
 	Shared bool
+	// Member is the writer's name among those that share, which no other one may
+	// have; "" is a random one. Names decide who owns which series.
+	Member string
 	// Settle is how long it takes until all writers see a series that another
 	// one has made, 12 seconds on a VictoriaMetrics server, which remembers for
 	// ten what a query has found. Only needed when Shared.
@@ -115,7 +118,6 @@ type Keeper struct {
 	state   state
 	options Options
 	log     *slog.Logger
-	member  string
 
 	// rules are the rollups by metric. What it points to is never written
 	// again.
@@ -163,7 +165,8 @@ func New(ctx context.Context, inner tsdb.Store, db *sql.DB, options Options) (*K
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{inner: inner, state: state{db}, options: options, log: options.Logger, member: rand.Text()}
+	options.Member = cmp.Or(options.Member, rand.Text())
+	k := &Keeper{inner: inner, state: state{db}, options: options, log: options.Logger}
 	k.marks.most = options.MaxMarks
 	k.rules.Store(&map[metricID][]*Rule{})
 	err := k.Refresh(ctx)
@@ -357,5 +360,5 @@ func visible(sel tsdb.Selection) error {
 // close the storage.
 func (k *Keeper) Close() error {
 	ctx := context.Background()
-	return errors.Join(k.Sync(ctx), wrap("give leases back", k.state.leave(ctx, k.member)))
+	return errors.Join(k.Sync(ctx), wrap("give leases back", k.state.leave(ctx, k.options.Member)))
 }

@@ -34,6 +34,9 @@ type bed struct {
 	rolled []tsdb.Descriptor
 	// most is rollup.Options.MaxMarks.
 	most int
+	// keepers is how many have been made: their names, by which the series are
+	// divided, are the same in every run.
+	keepers int
 }
 
 // newBed has a metric "m" of numbers, of the kind, with rollups.
@@ -73,8 +76,10 @@ func (b *bed) pass(d time.Duration) {
 // keeper makes a Keeper.
 func (b *bed) keeper(tb testing.TB, shared bool) *rollup.Keeper {
 	tb.Helper()
+	b.keepers++
 	k, err := rollup.New(context.Background(), b.store, b.db, rollup.Options{
 		Rolled: func() []tsdb.Descriptor { return b.rolled }, Now: b.clock, Retention: 7 * 24 * time.Hour, Shared: shared, MaxMarks: b.most,
+		Member: fmt.Sprint("writer ", b.keepers),
 	})
 	require.NoError(tb, err)
 	return k
