@@ -57,7 +57,7 @@ func TestTutorial_RunsAsWritten(t *testing.T) {
 	require.Len(t, found, len(want))
 	for i, m := range found {
 		if i == len(found)-1 { // which ends the service, that the platform asks about the order
-			require.Eventually(t, func() bool { return len(accountsOf(t, p)) == 1 }, 100*time.Second, 20*time.Millisecond, "the order's account goes with it")
+			require.Eventually(t, func() bool { return len(accountsOf(t, p)) == 1 }, startTimeout, 20*time.Millisecond, "the order's account goes with it")
 		}
 		require.Contains(t, sh.run(t, m[1]), want[i], "block %d", i)
 	}
