@@ -20,6 +20,7 @@ import (
 	samplev1 "selvedge.dev/sdk/sample/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // backReferences are the records of a store.
@@ -88,8 +89,8 @@ func TestPeers_Unreachable(t *testing.T) {
 func TestPeers_Regions(t *testing.T) {
 	w := newTest(t)
 	add := func(r *schema.Registry) { samplev1.AddTo(r) }
-	eu := w.site(reference.Address{Service: "sample.selvedge.dev", Region: "eu"}, &flaky{Driver: newMemory()}, add)
-	us := w.site(reference.Address{Service: "sample.selvedge.dev", Region: "us"}, &flaky{Driver: newMemory()}, add)
+	eu := w.site(reference.Address{Service: "sample.selvedge.dev", Region: "eu"}, &flaky{Driver: memory.New()}, add)
+	us := w.site(reference.Address{Service: "sample.selvedge.dev", Region: "us"}, &flaky{Driver: memory.New()}, add)
 	in := func(s *site, m *samplev1.Robot) error {
 		w.sample = s
 		return w.try(m)
@@ -139,7 +140,7 @@ func TestDelete_WithoutMetadata(t *testing.T) {
 	types := &schema.Registry{}
 	plain := plainType(t)
 	types.MustAdd(schema.Dynamic{Files: plain}, mustFile(t, plain))
-	s := &site{drv: &flaky{Driver: newMemory()}, world: w, at: reference.Address{Service: "plain.selvedge.dev"}}
+	s := &site{drv: &flaky{Driver: memory.New()}, world: w, at: reference.Address{Service: "plain.selvedge.dev"}}
 	s.refs = reference.New(reference.Options{Now: w.clock.now})
 	s.st = store.New(s.drv, types, store.Options{Plugins: []store.Plugin{s.refs}, Now: w.clock.now})
 	s.restart()

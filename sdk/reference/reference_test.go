@@ -14,6 +14,7 @@ import (
 	samplev1 "selvedge.dev/sdk/sample/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // SPEC 1.F 34
@@ -215,7 +216,7 @@ func TestPrepare_Copies(t *testing.T) {
 		r.Metadata.Syncing = &resourcev1.Syncing{OwningRegion: region}
 		return r
 	}
-	s := w.site(reference.Address{Service: sampleAt.Service, Region: "eu"}, &flaky{Driver: newMemory()}, func(r *schema.Registry) { samplev1.AddTo(r) })
+	s := w.site(reference.Address{Service: sampleAt.Service, Region: "eu"}, &flaky{Driver: memory.New()}, func(r *schema.Registry) { samplev1.AddTo(r) })
 	w.sample = s
 	put := func(m *samplev1.Robot) error {
 		return s.st.Run(ctx, store.Transaction, func(ctx context.Context) error {

@@ -20,6 +20,7 @@ import (
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/plugins"
 	"selvedge.dev/sdk/store/sqlite"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // The addresses of the two stores of a world.
@@ -84,7 +85,7 @@ type world struct {
 
 // newWorld makes an empty one on drivers in memory.
 func newWorld(t require.TestingT) *world {
-	return newWorldOn(t, func() store.Driver { return newMemory() })
+	return newWorldOn(t, func() store.Driver { return memory.New() })
 }
 
 // newWorldOn makes an empty one.

@@ -12,6 +12,7 @@ import (
 
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/sqlite"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // BenchmarkGetShared is the hot path: an object that is in the cache.
@@ -69,10 +70,10 @@ func BenchmarkSaveSQLite(b *testing.B) {
 // BenchmarkSave is what the store and the standard plugins add to a commit: the
 // driver keeps the batch nowhere.
 func BenchmarkSave(b *testing.B) {
-	d := newMemory()
+	d := memory.New()
 	w := openOn(b, d, d)
 	w.save(machine(string(robot("a")), 1, "red"))
-	d.fail = func(*store.Batch) error { return errDiscarded }
+	d.Fail = func(*store.Batch) error { return errDiscarded }
 	power := 2.0
 	b.ReportAllocs()
 	for b.Loop() {

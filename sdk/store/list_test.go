@@ -17,6 +17,7 @@ import (
 	samplev1 "selvedge.dev/sdk/sample/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // list reads a page.
@@ -217,8 +218,8 @@ func TestList_PagesDoNotShift(t *testing.T) {
 // A query that no index answers gives up now and then, and goes on from there.
 func TestList_IsBounded(t *testing.T) {
 	t.Parallel()
-	d := &endlessDriver{memory: newMemory()}
-	w := openOn(t, d, d.memory)
+	d := &endlessDriver{Driver: memory.New()}
+	w := openOn(t, d, d.Driver)
 	q := w.query("", "spec.color = 'red'", "", 5)
 	q.Count = true
 	p := w.list(q)
@@ -230,13 +231,13 @@ func TestList_IsBounded(t *testing.T) {
 
 // endlessDriver has any number of blue robots.
 type endlessDriver struct {
-	*memory
+	*memory.Driver
 	scanned int
 }
 
 // Snapshot implements [store.Driver].
 func (d *endlessDriver) Snapshot(ctx context.Context) (store.Snapshot, store.Seq, error) {
-	s, seq, err := d.memory.Snapshot(ctx)
+	s, seq, err := d.Driver.Snapshot(ctx)
 	return &endlessSnapshot{s, d}, seq, err
 }
 

@@ -19,25 +19,26 @@ import (
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 	"selvedge.dev/sdk/store/plugins"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // world is a store of the sample services with what tests say about it.
 type world struct {
 	*store.Store
 	t      testing.TB
-	driver *memory
+	driver *memory.Driver
 	ctx    context.Context
 	robots *schema.Resource
 }
 
 // open makes a world with the usual plugins and more.
 func open(t testing.TB, more ...store.Plugin) *world {
-	d := newMemory()
+	d := memory.New()
 	return openOn(t, d, d, more...)
 }
 
 // openOn makes a world over a driver.
-func openOn(t testing.TB, d store.Driver, m *memory, more ...store.Plugin) *world {
+func openOn(t testing.TB, d store.Driver, m *memory.Driver, more ...store.Plugin) *world {
 	types := &schema.Registry{}
 	samplev1.AddTo(types)
 	secretsv1.AddTo(types)
@@ -321,7 +322,7 @@ func TestRun_TriesAgainAfterItLost(t *testing.T) {
 
 	// But not forever, and not for other reasons.
 	tries = 0
-	w.driver.fail = func(*store.Batch) error {
+	w.driver.Fail = func(*store.Batch) error {
 		tries++
 		return &fault.Error{Kind: fault.Conflict, Reason: "RANGE_CHANGED"}
 	}
@@ -332,11 +333,11 @@ func TestRun_TriesAgainAfterItLost(t *testing.T) {
 	require.Equal(t, 10, tries)
 	for _, e := range []*fault.Error{{Kind: fault.Conflict, Reason: "OTHER"}, {Kind: fault.Unavailable, Reason: "VERSION_CHANGED"}, {Kind: fault.Exists, Reason: "ALREADY_TAKEN"}} {
 		tries = 0
-		w.driver.fail = func(*store.Batch) error { tries++; return e }
+		w.driver.Fail = func(*store.Batch) error { tries++; return e }
 		refused(t, w.do(change), e.Kind, e.Reason)
 		require.Equal(t, 1, tries)
 	}
-	w.driver.fail = nil
+	w.driver.Fail = nil
 	tries = 0
 	err = w.do(func(context.Context) error {
 		tries++

@@ -104,7 +104,7 @@ func TestTail_KeepsItsPositionNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t)
 		kept := 0
-		w.driver.fail = func(b *store.Batch) error {
+		w.driver.Fail = func(b *store.Batch) error {
 			if b.Writes[0].Type == "records.selvedge.dev/Cursor" {
 				kept++
 			}

@@ -14,6 +14,7 @@ import (
 	samplev1 "selvedge.dev/sdk/sample/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/storetest/memory"
 )
 
 // cascade is a plugin that deletes the follower of what is deleted, and names
@@ -69,7 +70,7 @@ func TestPlugins_AreBounded(t *testing.T) {
 	t.Parallel()
 	f := func(p store.Plugin, kind fault.Kind, reason string) {
 		t.Helper()
-		d := newMemory()
+		d := memory.New()
 		types := &schema.Registry{}
 		samplev1.AddTo(types)
 		st := store.New(d, types, store.Options{Plugins: []store.Plugin{p}})

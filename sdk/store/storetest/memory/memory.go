@@ -1,4 +1,8 @@
-package reference_test
+// Package memory is a driver of [store.Store] that keeps everything in maps and
+// does one thing at a time: the model that transactions are held against, and
+// what tests of packages above the store run on. It panics on a batch that no
+// store should make.
+package memory
 
 import (
 	"bytes"
@@ -16,17 +20,17 @@ import (
 	"selvedge.dev/sdk/store"
 )
 
-// memory is a driver that keeps everything in maps and does one thing at a
-// time: the model that transactions are held against.
-type memory struct {
+// Driver is one; make it with New. It is safe for concurrent use.
+type Driver struct {
 	mu      sync.Mutex
 	now     state
 	seq     store.Seq
 	changes []store.Change
 	trimmed store.Seq
 	more    chan struct{}
-	// fail, if not nil, is asked before each commit.
-	fail func(*store.Batch) error
+	// Fail, if not nil, is asked before each commit, which its error ends. It
+	// must not be changed while the driver is in use.
+	Fail func(*store.Batch) error
 }
 
 // state is all that there is at one moment; it is copied, not changed.
@@ -42,29 +46,29 @@ type row struct {
 	entries []filter.Entry
 }
 
-var _ store.Driver = (*memory)(nil)
+var _ store.Driver = (*Driver)(nil)
 
-// newMemory makes an empty one.
-func newMemory() *memory {
-	return &memory{now: state{map[string]row{}, map[string]resource.Name{}, map[string]int64{}}, more: make(chan struct{})}
+// New makes an empty one.
+func New() *Driver {
+	return &Driver{now: state{map[string]row{}, map[string]resource.Name{}, map[string]int64{}}, more: make(chan struct{})}
 }
 
 // id is the key of an object.
 func id(typ string, name resource.Name) string { return typ + "|" + string(name) }
 
 // Snapshot implements [store.Driver].
-func (d *memory) Snapshot(context.Context) (store.Snapshot, store.Seq, error) {
+func (d *Driver) Snapshot(context.Context) (store.Snapshot, store.Seq, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return snapshot{d.now}, d.seq, nil
 }
 
 // Commit implements [store.Driver].
-func (d *memory) Commit(_ context.Context, b *store.Batch) (store.Seq, error) {
+func (d *Driver) Commit(_ context.Context, b *store.Batch) (store.Seq, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fail != nil {
-		if err := d.fail(b); err != nil {
+	if d.Fail != nil {
+		if err := d.Fail(b); err != nil {
 			return 0, err
 		}
 	}
@@ -119,9 +123,16 @@ func (d *memory) Commit(_ context.Context, b *store.Batch) (store.Seq, error) {
 	}
 	for _, c := range b.Counts {
 		next.counters[c.Key] += c.Delta
+		if next.counters[c.Key] == 0 {
+			delete(next.counters, c.Key)
+		}
 		if c.Max >= 0 && c.Delta > 0 && next.counters[c.Key] > c.Max {
 			return 0, &fault.Error{Op: "memory.Commit", Name: c.Key, Kind: fault.Exhausted, Reason: "LIMIT_REACHED"}
 		}
+	}
+	for _, n := range b.Notes {
+		seq++
+		made = append(made, store.Change{Seq: seq, Time: b.Time, Type: store.NoteType, After: n, Info: b.Info})
 	}
 	if len(made) > 0 {
 		made[len(made)-1].Last = true
@@ -194,7 +205,7 @@ func check(s snapshot, b *store.Batch) error {
 }
 
 // Changes implements [store.Driver].
-func (d *memory) Changes(_ context.Context, after store.Seq, limit int) ([]store.Change, error) {
+func (d *Driver) Changes(_ context.Context, after store.Seq, limit int) ([]store.Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if after < d.trimmed {
@@ -205,7 +216,7 @@ func (d *memory) Changes(_ context.Context, after store.Seq, limit int) ([]store
 }
 
 // Wait implements [store.Driver].
-func (d *memory) Wait(ctx context.Context, after store.Seq) error {
+func (d *Driver) Wait(ctx context.Context, after store.Seq) error {
 	for {
 		d.mu.Lock()
 		more, there := d.more, len(d.changes) > 0 && d.changes[len(d.changes)-1].Seq > after || d.trimmed > after
@@ -222,7 +233,7 @@ func (d *memory) Wait(ctx context.Context, after store.Seq) error {
 }
 
 // Trim implements [store.Driver].
-func (d *memory) Trim(_ context.Context, through store.Seq) error {
+func (d *Driver) Trim(_ context.Context, through store.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.trimmed = max(d.trimmed, through)
