@@ -284,3 +284,20 @@ func TestCount(t *testing.T) {
 	bad(`{"resourceNames": ["projects/p"], "what": 1}`, "body")
 	bad(`{}`, "resourceNames")
 }
+
+// Entries that are lost before they come to a door are counted by who had them.
+func TestDoors_Lost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, project := range []string{"p", "q", "p"} {
+		w.doors.Lost(project, "logging-functions", "JOURNAL_FULL", 2)
+	}
+	require.NoError(t, w.doors.Tell(t.Context()))
+	for project, n := range map[string]int64{"p": 4, "q": 2} {
+		totals, err := w.losses.Totals(t.Context(), project)
+		require.NoError(t, err)
+		require.Len(t, totals, 1)
+		require.Equal(t, "logging-functions JOURNAL_FULL", totals[0].Stream+" "+totals[0].Reason)
+		require.Equal(t, n, totals[0].Count)
+	}
+}

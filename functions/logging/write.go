@@ -156,6 +156,12 @@ func (l *lost) add(project, door string, all []function.Loss) {
 	}
 }
 
+// Lost counts entries of a project that are lost before they come to a door of
+// these: door is the stream of the ledger.
+func (d *Doors) Lost(project, door, reason string, n int) {
+	d.lost.add(project, door, []function.Loss{{Reason: reason, Count: n}})
+}
+
 // take takes what waits.
 func (l *lost) take() map[line]int {
 	l.mu.Lock()

@@ -54,7 +54,7 @@ func (p *Platform) openFunctions(ctx context.Context) (err error) {
 	}
 	p.serving, err = serving.Open(ctx, serving.Options{
 		Store: p.objects, Images: runner, Runner: runner, URL: p.publicURL, Domain: p.config.FunctionsDomain,
-		Authorize: p.mayInvoke, Caller: p.callers().prove, Logs: podlog.New(podlog.Options{Line: p.keepLine}), Logger: p.log,
+		Authorize: p.mayInvoke, Caller: p.callers().prove, Logs: podlog.New(podlog.Options{Line: p.lines.keep}), Logger: p.log,
 	})
 	return err
 }

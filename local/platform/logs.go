@@ -1,17 +1,13 @@
 package platform
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"log/slog"
+	"errors"
 	"path/filepath"
 	"time"
 
 	"selvedge.dev/functions/logging"
-	loggingv1 "selvedge.dev/functions/logging/v1"
-	"selvedge.dev/local/cluster/serving/podlog"
 	"selvedge.dev/logstore"
 	"selvedge.dev/logstore/clickhouse"
 	"selvedge.dev/logstore/embedded"
@@ -55,21 +51,34 @@ func (p *Platform) openLogDoors() {
 		Registry: p.logging, Intake: p.intake, Reader: p.logs, Resources: p.metrics, Ledger: p.losses,
 		Allow: p.access.Allow, Leave: gateway.Leave, Logger: p.log,
 	})
-	p.lines = make(chan podlog.Line, maxLines)
+	p.lines = newLines(p.intake.Write, p.logDoors.Lost, p.log)
 }
 
-// runLogs keeps what functions print, and deletes what is older than it is to be
-// kept, until ctx ends.
+// runLogs deletes what is older than it is to be kept, until ctx ends.
 func (p *Platform) runLogs(ctx context.Context) error {
 	worker := retention.Worker{Keeper: p.logs, Policies: p.logPolicies, Logger: p.log}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		worker.Run(ctx)
-	}()
-	p.keepLines(ctx)
-	<-done
+	worker.Run(ctx)
 	return nil
+}
+
+// tellLines bounds how long the ledger may take at the stop.
+const tellLines = 5 * time.Second
+
+// runFunctions runs the functions of the projects until ctx ends, and keeps what
+// they print, what they print at their end too.
+func (p *Platform) runFunctions(ctx context.Context) error {
+	printing, silent := context.WithCancel(context.WithoutCancel(ctx))
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		p.lines.run(printing)
+	}()
+	err := p.serving.Run(ctx)
+	silent()
+	<-kept
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellLines)
+	defer cancel()
+	return errors.Join(err, p.logDoors.Tell(last))
 }
 
 // logPolicies are how long each bucket that has entries keeps them.
@@ -102,80 +111,4 @@ func (p *Platform) logPolicies(ctx context.Context) ([]retention.Policy, error) 
 		out = append(out, policy)
 	}
 	return out, nil
-}
-
-// The lines of functions that wait to be kept, and how they are taken.
-const (
-	maxLines  = 1 << 14
-	lineBatch = 1000
-	lineDelay = 250 * time.Millisecond
-)
-
-// keepLine has a line that a function printed kept, if it can be at once.
-func (p *Platform) keepLine(l podlog.Line) {
-	select {
-	case p.lines <- l:
-	default:
-		p.linesLost.Add(1)
-	}
-}
-
-// keepLines writes what functions print to the logs of their projects until ctx
-// ends: the logs are stdout and stderr, as those of containers are elsewhere. A
-// line that is a JSON object is one, with the severity that it says.
-func (p *Platform) keepLines(ctx context.Context) {
-	tick := time.NewTicker(lineDelay)
-	defer tick.Stop()
-	var batch []logstore.Entry
-	for ended := false; !ended; {
-		select {
-		case l := <-p.lines:
-			if batch = append(batch, entryOf(l)); len(batch) < lineBatch {
-				continue
-			}
-		case <-tick.C:
-		case <-ctx.Done():
-			ended = true
-		}
-		if n := p.linesLost.Swap(0); n > 0 {
-			p.log.Warn("functions print faster than their lines can be kept", slog.Int64("lost", n))
-		}
-		if len(batch) == 0 {
-			continue
-		}
-		if _, err := p.intake.Write(context.WithoutCancel(ctx), batch); err != nil {
-			p.log.Warn("what functions printed cannot be kept", slog.Int("lines", len(batch)), slog.Any("error", err))
-		}
-		batch = batch[:0:0] // the intake may still have it
-	}
-}
-
-// entryOf is the entry of a line of a function.
-func entryOf(l podlog.Line) logstore.Entry {
-	e := logstore.Entry{
-		Project: l.Namespace, Bucket: loggingv1.DefaultBucket, Log: l.Stream, Time: l.Time.UTC(), Received: l.Time.UTC(),
-		ResourceType: "knative_revision", ResourceLabels: map[string]string{"service_name": l.Service, "revision_name": l.Revision},
-		Labels: map[string]string{"pod_name": l.Name}, Payload: logstore.Payload{Kind: logstore.Text, Data: []byte(l.Text)},
-	}
-	if l.Stream == "stderr" {
-		e.Severity = logstore.Error
-	}
-	if len(l.Text) == 0 || l.Text[0] != '{' {
-		return e
-	}
-	var said struct {
-		Severity string `json:"severity"`
-		Level    string `json:"level"` // as log/slog has it
-	}
-	var compact bytes.Buffer
-	if json.Compact(&compact, []byte(l.Text)) != nil {
-		return e
-	}
-	e.Payload = logstore.Payload{Kind: logstore.JSON, Data: compact.Bytes()}
-	if json.Unmarshal(compact.Bytes(), &said) == nil {
-		if s, ok := logstore.ParseSeverity(cmp.Or(said.Severity, said.Level)); ok {
-			e.Severity = s
-		}
-	}
-	return e
 }

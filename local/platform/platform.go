@@ -36,7 +36,6 @@ import (
 	"selvedge.dev/local/cluster/object"
 	"selvedge.dev/local/cluster/registry"
 	"selvedge.dev/local/cluster/serving"
-	"selvedge.dev/local/cluster/serving/podlog"
 	"selvedge.dev/logstore"
 	trail "selvedge.dev/logstore/audit"
 	"selvedge.dev/logstore/intake"
@@ -166,8 +165,7 @@ type Platform struct {
 	buckets    *logging.Catalog
 	logging    *logging.Registry
 	logDoors   *logging.Doors
-	lines      chan podlog.Line // that functions printed
-	linesLost  atomic.Int64
+	lines      *lines // that functions printed
 	recorder   *audit.Recorder
 	auditRules *functionsaudit.Rules
 	audit      *functionsaudit.Service
@@ -302,7 +300,7 @@ func (p *Platform) Run(ctx context.Context) error {
 	g.Go(func() error { return p.runResources(ctx) })
 	g.Go(func() error { return p.runExpiry(ctx) })
 	g.Go(func() error { return p.rollups.Run(ctx) })
-	g.Go(func() error { return p.serving.Run(ctx) })
+	g.Go(func() error { return p.runFunctions(ctx) })
 	g.Go(func() error { return p.eventing.Run(ctx) })
 	g.Go(func() error { return p.runImages(ctx) })
 	g.Go(func() error { return p.runUsage(ctx) })
