@@ -2,10 +2,12 @@ package platform
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +16,7 @@ import (
 	auditv1 "selvedge.dev/functions/audit/v1"
 	"selvedge.dev/logstore"
 	trail "selvedge.dev/logstore/audit"
+	"selvedge.dev/logstore/audit/chain"
 	"selvedge.dev/logstore/intake"
 	"selvedge.dev/sdk/audit"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
@@ -48,10 +51,11 @@ func (p *Platform) openAudit(ctx context.Context, r *resources) (err error) {
 		return err
 	}
 	dir := filepath.Join(p.config.Data, "audit")
-	keys, err := trail.OpenKeyring(filepath.Join(dir, "keys"), "selvedge.dev/platforms/"+identity, nil)
+	keys, err := p.openAuditKeys(filepath.Join(dir, "keys"), identity)
 	if err != nil {
 		return fmt.Errorf("open the keys of the audit: %w", err)
 	}
+	p.auditRelay = relayName(keys.Keys())
 	p.trail, err = trail.Open(dir, trail.Options{Signer: keys, Logger: p.log})
 	if err != nil {
 		return fmt.Errorf("open the trail of the audit: %w", err)
@@ -60,13 +64,67 @@ func (p *Platform) openAudit(ctx context.Context, r *resources) (err error) {
 	return nil
 }
 
+// openAuditKeys opens the keys of the trail. Of several platforms on one database
+// each has its own trail: no two sign under one name.
+func (p *Platform) openAuditKeys(dir, identity string) (*trail.Keyring, error) {
+	name, err := trail.KeyringName(dir)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		name = "selvedge.dev/platforms/" + identity
+		if p.config.Database != "" {
+			name += "." + strings.ToLower(rand.Text()[:8])
+		}
+	}
+	return trail.OpenKeyring(dir, name, nil)
+}
+
+// relayPrefix begins the names of the relays of all platforms on the database. One
+// that had no other name was that of an earlier release.
+const relayPrefix = "audit"
+
+// relayName is the name of the relay into a trail, by its first key, which no other
+// trail has.
+func relayName(keys chain.Keys) string {
+	id := keys[0].ID()
+	return relayPrefix + "-" + id[strings.LastIndexByte(id, '+')+1:]
+}
+
+// How long a platform may be away, while others run, until nothing is kept in the
+// feed for its trail any more, and how often that is looked at.
+const (
+	relayGone  = 7 * 24 * time.Hour
+	relayCheck = time.Hour
+)
+
+// runRelayCheck forgets the relays of platforms that are gone, until ctx ends.
+func (p *Platform) runRelayCheck(ctx context.Context) error {
+	tick := time.NewTicker(relayCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		gone, err := p.resources.store.Forsake(ctx, relayPrefix, p.auditRelay, time.Now().Add(-relayGone))
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("other platforms' relays of the audit are not checked", slog.Any("error", err))
+		}
+		for _, name := range gone {
+			p.log.Warn("the feed is no longer kept for a platform that is gone", slog.String("relay", name), slog.Duration("for", relayGone))
+		}
+	}
+}
+
 // runAudit records until ctx ends.
 func (p *Platform) runAudit(ctx context.Context) error {
 	keeper := &functionsaudit.Keeper{Trail: p.trail, Logs: auditLogs{p.intake}, Logger: p.log}
-	relay := audit.NewRelay(p.resources.store, keeper.Take, audit.RelayOptions{Labels: p.auditRules.Labels, Logger: p.log})
+	relay := audit.NewRelay(p.resources.store, keeper.Take, audit.RelayOptions{Name: p.auditRelay, Labels: p.auditRules.Labels, Logger: p.log})
 	g, ctx := errgroup.WithContext(ctx)
 	for name, run := range map[string]func(context.Context) error{
-		"relay": relay.Run, "trail": p.trail.Run, "expiry": p.runTrailExpiry,
+		"relay": relay.Run, "trail": p.trail.Run, "expiry": p.runTrailExpiry, "relays": p.runRelayCheck,
 		"calls": func(ctx context.Context) error { return p.recorder.Run(ctx, p.resources.store) },
 	} {
 		g.Go(func() error {

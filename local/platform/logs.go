@@ -40,9 +40,18 @@ func (p *Platform) openLogs(ctx context.Context) (err error) {
 // connectLogs opens the store of log entries where the configuration says.
 func (p *Platform) connectLogs(ctx context.Context) (logstore.Store, error) {
 	if p.config.Logs != "" {
-		return clickhouse.Open(ctx, clickhouse.Options{DSN: p.config.Logs, Once: true, Logger: p.log})
+		return clickhouse.Open(ctx, clickhouse.Options{DSN: p.config.Logs, Once: true, Repeated: p.repeated(), Logger: p.log})
 	}
 	return embedded.Open(filepath.Join(p.config.Data, "logs", "store"), embedded.Options{Once: true, Logger: p.log})
+}
+
+// repeated are the buckets that every platform on the database writes the same
+// entries to: each has all records of the audit.
+func (p *Platform) repeated() []string {
+	if p.config.Database == "" {
+		return nil
+	}
+	return []string{auditBucket}
 }
 
 // openLogDoors makes the doors of log entries.

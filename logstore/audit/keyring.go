@@ -74,6 +74,24 @@ func OpenKeyring(dir, name string, now func() time.Time) (*Keyring, error) {
 	return k, nil
 }
 
+// KeyringName is the name that the keyring in a folder was made with, "" if there
+// is none.
+func KeyringName(dir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, publicFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", wrap("audit.KeyringName", err)
+	}
+	keys, err := chain.ParseKeys(text)
+	if err != nil {
+		return "", wrap("audit.KeyringName", err)
+	}
+	name, _, _ := strings.Cut(keys[0].Key, "+")
+	return name, nil
+}
+
 // privateFile is the file of the private key of k.
 func (k *Keyring) privateFile(key chain.Key) string {
 	id := key.ID()

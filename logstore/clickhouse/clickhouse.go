@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,10 @@ type Options struct {
 	// Once says that nobody appends an entry twice, as intake does not. Else
 	// every query looks for those, which takes it several times as long.
 	Once bool
+	// Repeated are the ids of buckets whose entries are appended more than once all
+	// the same, as by several platforms that each append all of them: queries of
+	// those look for that.
+	Repeated []string
 	// Logger hears of changes of the schema; nil discards.
 	Logger *slog.Logger
 }
@@ -63,9 +68,6 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	conn    driver.Conn
 	options Options
-	// table is what is read: the table, or with FINAL, the table without what is
-	// there twice.
-	table string
 	// modern says that the server has text indexes.
 	modern bool
 	// patience is how long a migration of another is waited for.
@@ -108,15 +110,22 @@ func open(ctx context.Context, options Options, patience time.Duration) (*Store,
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	s := &Store{conn: conn, options: options, table: "entries FINAL", patience: patience}
-	if options.Once {
-		s.table = "entries"
-	}
+	s := &Store{conn: conn, options: options, patience: patience}
 	if err := s.migrate(ctx); err != nil {
 		_ = conn.Close()
 		return nil, failed(op, err)
 	}
 	return s, nil
+}
+
+// table is what is read of the buckets, nil for all: the table, or with FINAL, the
+// table without what is there twice.
+func (s *Store) table(buckets []string) string {
+	repeated := func(id string) bool { return slices.Contains(s.options.Repeated, id) }
+	if s.options.Once && (len(s.options.Repeated) == 0 || buckets != nil && !slices.ContainsFunc(buckets, repeated)) {
+		return "entries"
+	}
+	return "entries FINAL"
 }
 
 // create makes the database if it is not there. It looks from another database,

@@ -165,6 +165,40 @@ func TestBudgets(t *testing.T) {
 	f("rows", clickhouse.Options{MaxRows: 100}, "reads more entries")
 }
 
+// TestOpen_Repeated: what several append is there once, in the buckets of which
+// that is said, also together with others.
+func TestOpen_Repeated(t *testing.T) {
+	t.Parallel()
+	d := chtest.New(t)
+	o := clickhouse.Options{DSN: d.Native, Once: true, Repeated: []string{"_Audit"}}
+	own, other := entry(0), entry(1)
+	own.Bucket = "_Audit"
+	stores := []logstore.Store{open(t, o), open(t, o)}
+	for i, s := range stores {
+		own.Origin, own.Received = fmt.Sprint("intake", i), own.Received.Add(time.Duration(i))
+		require.NoError(t, s.Append(t.Context(), []logstore.Entry{own}))
+	}
+	require.NoError(t, stores[0].Append(t.Context(), []logstore.Entry{other}))
+	for _, s := range stores {
+		for n, buckets := range map[int][]string{1: {"_Audit"}, 2: {"_Audit", other.Bucket}} {
+			selection := logstore.Selection{Project: own.Project, Buckets: buckets}
+			found, err := s.List(t.Context(), logstore.Query{Selection: selection, Limit: 10})
+			require.NoError(t, err)
+			require.Len(t, found, n)
+			groups, err := s.Count(t.Context(), logstore.Counting{Selection: selection})
+			require.NoError(t, err)
+			require.Equal(t, []logstore.Group{{Entries: int64(n), Values: groups[0].Values}}, groups)
+			filtered := logstore.Counting{Selection: selection, By: [][]string{{"jsonPayload", "x"}}} // counted one by one
+			groups, err = s.Count(t.Context(), filtered)
+			require.NoError(t, err)
+			require.Equal(t, int64(n), groups[0].Entries)
+		}
+		found, err := s.List(t.Context(), logstore.Query{Selection: logstore.Selection{Project: own.Project}, Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, found, 2)
+	}
+}
+
 // TestNasty: whatever is in texts and in filters, the answers are those of the
 // store in memory.
 func TestNasty(t *testing.T) {

@@ -69,7 +69,7 @@ func bar(interval time.Duration) (string, int64) {
 // countRows has the server count.
 func (s *Store) countRows(ctx context.Context, c *counting) error {
 	bar, width := bar(c.Interval)
-	query := "SELECT toInt64(" + strings.Join(append([]string{bar + " AS bar)", "toInt64(count())"}, c.by...), ", ") + " FROM " + s.table + " WHERE " + c.where + " GROUP BY bar"
+	query := "SELECT toInt64(" + strings.Join(append([]string{bar + " AS bar)", "toInt64(count())"}, c.by...), ", ") + " FROM " + s.table(c.Buckets) + " WHERE " + c.where + " GROUP BY bar"
 	var start int64
 	g := logstore.Group{Values: make([]string, len(c.By))}
 	to := []any{&start, &g.Entries}
@@ -148,7 +148,7 @@ func (s *Store) countEntries(ctx context.Context, c *counting) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := s.conn.Query(ctx, "SELECT "+strings.Join(c.columns, ", ")+" FROM "+s.table+" WHERE "+c.where+order(false), c.arguments...)
+	rows, err := s.conn.Query(ctx, "SELECT "+strings.Join(c.columns, ", ")+" FROM "+s.table(c.Buckets)+" WHERE "+c.where+order(false), c.arguments...)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (s *Store) Usage(ctx context.Context, project string) ([]logstore.Usage, er
 	if project != "" {
 		where = "Project = " + a.text(project)
 	}
-	rows, err := s.conn.Query(ctx, "SELECT Project, Bucket, toInt64(intDiv(Slot, 288)) AS day, toInt64(count()), toInt64(sum(Size)) FROM "+s.table+" WHERE "+where+
+	rows, err := s.conn.Query(ctx, "SELECT Project, Bucket, toInt64(intDiv(Slot, 288)) AS day, toInt64(count()), toInt64(sum(Size)) FROM "+s.table([]string{})+" WHERE "+where+ // of Repeated what is not merged yet counts
 		" GROUP BY Project, Bucket, day ORDER BY Project, Bucket, day", a...)
 	if err != nil {
 		return nil, failed(op, err)

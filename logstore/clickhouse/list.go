@@ -78,7 +78,7 @@ func (s *Store) rows(ctx context.Context, l *lister) error {
 	l.condition = s.condition(&a, &l.query.Selection, l.plain)
 	where := append([]string{l.sql}, beyond(&a, &l.query, l.after)...)
 	where = append(where, l.window.conditions()...)
-	query := "SELECT " + strings.Join(read, ", ") + " FROM " + s.table + " WHERE " + strings.Join(where, " AND ") +
+	query := "SELECT " + strings.Join(read, ", ") + " FROM " + s.table(l.query.Buckets) + " WHERE " + strings.Join(where, " AND ") +
 		order(l.query.Descending) + " LIMIT " + strconv.Itoa(l.page)
 	settings := s.budget()
 	// Rows in the table's order would be read by one thread, and compared with

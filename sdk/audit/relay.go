@@ -29,7 +29,8 @@ type Record struct {
 // RelayOptions configure a Relay.
 type RelayOptions struct {
 	// Name is that of its cursor, "audit" if empty: who keeps the records for
-	// himself has one of his own.
+	// himself has one of his own. Of two that run under one name each sees what is
+	// new while it runs, and nobody what came while it did not.
 	Name string
 	// Labels are those of the records of a resource, which is given without
 	// secrets, as it is after the change or was before its deletion. Nil is none.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -214,26 +213,12 @@ func (s *Store) oldest(ctx context.Context, at Seq) (Seq, error) {
 // Trim forgets the changes up to that one, but none that a reader by [Store.Tail]
 // has not seen. It returns up to where it did.
 func (s *Store) Trim(ctx context.Context, through Seq) (Seq, error) {
-	err := s.Run(ctx, Consistent, func(ctx context.Context) error {
-		t, err := s.handle(ctx, "store.Trim")
-		if err != nil {
-			return err
-		}
-		return t.view(ctx, func(snap Snapshot, _ Seq) error {
-			var failed error
-			err := snap.Scan(ctx, Scan{Type: cursorType}, func(rec *Record) bool {
-				m, err := Decode(s.cursors(), rec)
-				if c, ok := m.(*resourcev1.Cursor); ok {
-					through = min(through, Seq(c.GetSeq()))
-				}
-				failed = err
-				return err == nil
-			})
-			return errors.Join(err, failed)
-		})
-	})
+	readers, err := s.readers(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the cursors: %w", err)
+	}
+	for _, at := range readers {
+		through = min(through, at)
 	}
 	return through, s.driver.Trim(ctx, through)
 }
