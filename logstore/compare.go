@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strconv"
 	"time"
 
 	"selvedge.dev/logstore/filter"
@@ -20,18 +21,21 @@ type compare struct {
 	folded string
 	// The others are what is written as values of other types, with whether
 	// it is one.
-	number                                         float64
-	boolean                                        bool
-	duration                                       time.Duration
-	time                                           time.Time
-	severity                                       Severity
-	isNumber, isBool, isDuration, isTime, isSevere bool
+	number                                                    float64
+	boolean                                                   bool
+	duration                                                  time.Duration
+	time                                                      time.Time
+	severity                                                  Severity
+	integer                                                   int64
+	isInteger, isNumber, isBool, isDuration, isTime, isSevere bool
 }
 
 // newCompare prepares the comparison with a value.
 func newCompare(op filter.Op, v filter.Value) *compare {
 	c := &compare{op: op, null: v.IsNull(), folded: Fold(v.Text)}
 	c.number, c.isNumber = filter.ParseNumber(v.Text)
+	integer, err := strconv.ParseInt(v.Text, 10, 64)
+	c.integer, c.isInteger = integer, err == nil
 	c.boolean, c.isBool = filter.ParseBool(v.Text)
 	c.duration, c.isDuration = filter.ParseDuration(v.Text)
 	c.time, c.isTime = filter.ParseTimestamp(v.Text)
@@ -52,6 +56,8 @@ func (c *compare) scalar(v scalar) bool {
 		return c.holds(compareFold(v.text, c.folded))
 	case aNumber:
 		return c.isNumber && c.numbers(v.number())
+	case aInteger:
+		return c.isNumber && c.integers(v)
 	case aBool:
 		return c.isBool && c.holds(order(v.boolean())-order(c.boolean))
 	case aTime:
@@ -66,10 +72,19 @@ func (c *compare) scalar(v scalar) bool {
 
 // numbers compares numbers. NaN is not less, equal or greater than anything.
 func (c *compare) numbers(f float64) bool {
-	if math.IsNaN(c.number) {
+	if math.IsNaN(c.number) || math.IsNaN(f) {
 		return c.op == filter.NotEqual
 	}
 	return c.holds(cmp.Compare(f, c.number))
+}
+
+// integers compares integers, exactly if what is written is one too.
+func (c *compare) integers(v scalar) bool {
+	n, err := strconv.ParseInt(v.text, 10, 64)
+	if err != nil || !c.isInteger {
+		return c.numbers(v.number())
+	}
+	return c.holds(cmp.Compare(n, c.integer))
 }
 
 // order is the order of Booleans.

@@ -93,6 +93,9 @@ func (f *field) visit(e *Entry, p probe) bool {
 	case "httpRequest", "operation", "sourceLocation", "split", "errorGroups":
 		return f.visitExtra(e, p)
 	}
+	if filter.Unkept(f.path[0]) {
+		return false
+	}
 	return p.scalar(f.own(e))
 }
 
@@ -179,7 +182,8 @@ func visitProto(m *Payload, path []string, p probe) bool {
 	case len(path) == 1 && path[0] == "@type":
 		return p.scalar(scalar{kind: aText, text: m.TypeURL})
 	case len(path) > 0:
-		return visitJSON(m.Data, path, p)
+		w := walk{probe: p, typ: filter.Any, loose: true}
+		return w.all(m.Data, path)
 	}
 	if enough, deep := p.object(); enough || !deep {
 		return enough
@@ -204,13 +208,8 @@ func (f *field) visitExtra(e *Entry, p probe) bool {
 
 // visitJSON visits the values at a path of a JSON text.
 func visitJSON(data []byte, path []string, p probe) bool {
-	if len(data) == 0 {
-		return false
-	}
 	w := walk{probe: p, typ: filter.Any}
-	s := jsonscan.New(data)
-	enough, err := w.value(&s, path)
-	return enough && err == nil
+	return w.all(data, path)
 }
 
 // walk goes through a JSON text.
@@ -219,6 +218,24 @@ type walk struct {
 	typ   filter.Type
 	// found says that there was a value.
 	found bool
+	// loose says that names are those of fields of messages, whose case does not
+	// count, nor whether they are written with underscores.
+	loose bool
+}
+
+// all goes through a whole JSON text.
+func (w *walk) all(data []byte, path []string) bool {
+	if len(data) == 0 {
+		return false
+	}
+	s := jsonscan.New(data)
+	enough, err := w.value(&s, path)
+	return enough && err == nil
+}
+
+// is reports whether a key is the one that is looked for.
+func (w *walk) is(key []byte, name string) bool {
+	return view(key) == name || w.loose && strings.EqualFold(strings.ReplaceAll(string(key), "_", ""), strings.ReplaceAll(name, "_", ""))
 }
 
 // value consumes a value, of which the probe is shown what is at the path.
@@ -284,7 +301,7 @@ func (w *walk) members(s *jsonscan.Scanner, path []string) (bool, error) {
 		switch {
 		case len(path) == 0:
 			enough, err = w.value(s, nil)
-		case view(key) == path[0]:
+		case w.is(key, path[0]):
 			enough, err = w.value(s, path[1:])
 		default:
 			err = s.Skip()

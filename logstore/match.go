@@ -142,10 +142,13 @@ func compileComparison(c *filter.Comparison) (node, error) {
 		o.probe = &p
 	case c.Op == filter.Matches, c.Op == filter.NotMatches:
 		o.probe, err = newMatch(c.Value.Text, c.Op == filter.NotMatches)
-	case c.Op == filter.Equal && f.path[0] == "logName":
+	case c.Op == filter.Equal && f.path[0] == "logName" && len(c.Steps) == 0:
 		return logNameIs(c.Value.Text), nil
 	default:
 		o.probe = newCompare(c.Op, c.Value)
+	}
+	if err == nil {
+		o.probe, err = newSteps(c.Steps, o.probe)
 	}
 	return o, err
 }
@@ -180,7 +183,7 @@ func compileCall(c *filter.Call) (node, error) {
 	case filter.FuncSource:
 		id, _ := filter.ParseSource(arg)
 		folded := Fold(id)
-		return test(func(e *Entry) bool { return compareFold(e.Project, folded) == 0 }), nil
+		return test(func(e *Entry) bool { return id != "" && compareFold(e.Project, folded) == 0 }), nil
 	case filter.FuncSample:
 		part, _ := filter.ParseNumber(arg)
 		return &of{f, &sample{part}}, nil

@@ -130,7 +130,7 @@ func Times(f filter.Expr) (from, to time.Time) {
 			}
 		}
 	case *filter.Comparison:
-		if len(f.Path) == 1 && f.Path[0] == "timestamp" {
+		if len(f.Path) == 1 && f.Path[0] == "timestamp" && len(f.Steps) == 0 {
 			return bounds(f.Op, f.Value.Text)
 		}
 	}

@@ -21,6 +21,8 @@ const (
 	aTime
 	aDuration
 	aSeverity
+	// aInteger is an integer of 64 bits, which only a cast makes.
+	aInteger
 )
 
 // scalar is one value of an entry.
@@ -29,7 +31,7 @@ type scalar struct {
 	// unset says that the entry has no such field and this is what it is
 	// taken as.
 	unset bool
-	// text is the text; of a number or a Boolean how it is written, of
+	// text is the text; of a number, an integer or a Boolean how it is written, of
 	// others "".
 	text     string
 	time     time.Time

@@ -141,7 +141,7 @@ func fields(names []string) ([][]string, error) {
 		at := fmt.Sprintf("groupBy[%d]", i)
 		f, err := filter.Parse(name + ":*")
 		c, ok := f.(*filter.Comparison)
-		if err == nil && !ok {
+		if err == nil && (!ok || len(c.Steps) > 0) {
 			err = errors.New("it is no name of a field")
 		}
 		if err != nil {

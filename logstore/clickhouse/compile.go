@@ -128,6 +128,8 @@ func (c *compiler) comparison(f *filter.Comparison) predicate {
 		return maybe // which Match will refuse
 	}
 	switch {
+	case len(f.Steps) > 0:
+		return c.steps(f)
 	case path[0] == "logName":
 		return c.logName(f)
 	case path[0] == "severity":
@@ -150,6 +152,15 @@ func (c *compiler) comparison(f *filter.Comparison) predicate {
 		return all(is("Kind = "+kind(logstore.Proto)), c.proto(f, path[1:]))
 	}
 	return c.extra(f, path, typ)
+}
+
+// steps compiles a comparison of what functions make of a field: they make nothing
+// where the field is not there.
+func (c *compiler) steps(f *filter.Comparison) predicate {
+	if logstore.Match(&logstore.Entry{}, f) {
+		return maybe
+	}
+	return inexact(c.comparison(&filter.Comparison{Path: f.Path, Op: filter.Has, Value: filter.Value{Text: "*"}}))
 }
 
 // kind is the number of a kind of payload.

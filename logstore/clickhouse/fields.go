@@ -45,7 +45,7 @@ func (c *compiler) proto(f *filter.Comparison, path []string) predicate {
 	case len(path) == 0:
 		return anyOf(c.contains("TypeUrl", needle(f.Value.Text)), c.json(f, path))
 	}
-	return c.json(f, path)
+	return c.json(f, nil) // names of its fields may be written in several ways
 }
 
 // json compiles a comparison with what is at a path of a payload. It leads to
@@ -67,7 +67,7 @@ func (c *compiler) json(f *filter.Comparison, path []string) predicate {
 		parts = append(parts, inexact(anyOf(c.contains("Data", needle(f.Value.Text)), c.contains("Words", needle(f.Value.Text)))))
 	case isNumber && operators[f.Op] != "" && len(path) > 0:
 		parts = append(parts, c.number(f, "Data", path))
-	case f.Op == filter.Equal && !isBool:
+	case f.Op == filter.Equal && !isBool && !isNumber:
 		parts = append(parts, c.tokens(filter.Words(f.Value.Text), words))
 	}
 	return all(parts...)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -20,29 +21,46 @@ const everything = "*"
 type found struct {
 	// query finds all rows that the filter selects, except opaque ones.
 	query string
-	// exact says that it finds no others.
-	exact bool
+	// exact says of which rows it finds no others.
+	exact exactness
+	// tags are what the streams of all these rows have, if the labels of the
+	// resource are tags: all of one of the lists; nil if that is not known.
+	tags [][]tag
 }
+
+// exactness says of which rows a query of the engine finds those that are
+// selected and no others.
+type exactness int
+
+// The kinds of exactness.
+const (
+	// never is of none.
+	never exactness = iota
+	// inASCII is of the rows of formASCII.
+	inASCII
+	// always is of all but opaque ones.
+	always
+)
+
+// tag is a tag of streams: its name, and a pattern of its values.
+type tag struct{ column, pattern string }
 
 // compile puts a filter into the engine's language.
 func compile(f filter.Expr) found {
 	switch f := f.(type) {
 	case nil:
-		return found{everything, true}
+		return found{query: everything, exact: always}
 	case *filter.And:
 		return compileAnd(f.Terms)
 	case *filter.Or:
 		return compileOr(f.Terms)
 	case *filter.Not:
-		if term := compile(f.Term); term.exact {
-			return found{"!(" + term.query + ")", true}
-		}
-		return found{everything, false}
+		return compileNot(compile(f.Term))
 	case *filter.Text:
 		if f.Value.IsAny() {
-			return found{everything, true}
+			return found{query: everything, exact: always}
 		}
-		return found{anywhere.contain(f.Value.Text, false), false}
+		return found{query: anywhere.contain(f.Value.Text, false)}
 	case *filter.Comparison:
 		return compileComparison(f)
 	case *filter.Call:
@@ -51,13 +69,28 @@ func compile(f filter.Expr) found {
 	panic("BUG: no such filter")
 }
 
+// compileNot is compile for what a term does not select.
+func compileNot(term found) found {
+	switch term.exact {
+	case always:
+		return found{query: "!(" + term.query + ")", exact: always}
+	case inASCII:
+		return found{query: "!(" + term.query + ") or !(" + asciiRows + ")", exact: inASCII}
+	}
+	return found{query: everything}
+}
+
+// asciiRows finds the rows of formASCII.
+const asciiRows = `"` + columnForm + `":in("` + formASCII + `","` + formASCII + formKeyed + `")`
+
 // compileAnd is compile for terms of which all hold.
 func compileAnd(terms []filter.Expr) found {
-	all := found{everything, true}
+	all := found{query: everything, exact: always}
 	var queries []string
 	for _, t := range terms {
 		term := compile(t)
-		all.exact = all.exact && term.exact
+		all.exact = min(all.exact, term.exact)
+		all.tags = bothTags(all.tags, term.tags)
 		if term.query != everything {
 			queries = append(queries, "("+term.query+")")
 		}
@@ -68,17 +101,43 @@ func compileAnd(terms []filter.Expr) found {
 	return all
 }
 
+// maxTags is the most lists of tags that are asked for.
+const maxTags = 20
+
+// bothTags are the lists of tags of what has one of each.
+func bothTags(a, b [][]tag) [][]tag {
+	if len(a) == 0 || len(b) == 0 {
+		return append(a, b...)
+	}
+	if len(a)*len(b) > maxTags {
+		return a
+	}
+	var both [][]tag
+	for _, x := range a {
+		for _, y := range b {
+			both = append(both, slices.Concat(x, y))
+		}
+	}
+	return both
+}
+
 // compileOr is compile for terms of which one holds.
 func compileOr(terms []filter.Expr) found {
-	one := found{"", true}
+	one := found{exact: always}
 	var queries []string
+	known := true
 	for _, t := range terms {
 		term := compile(t)
 		if term.query == everything {
-			return term
+			return found{query: everything, exact: term.exact}
 		}
-		one.exact = one.exact && term.exact
+		one.exact = min(one.exact, term.exact)
+		known = known && len(term.tags) > 0
+		one.tags = append(one.tags, term.tags...)
 		queries = append(queries, "("+term.query+")")
+	}
+	if !known || len(one.tags) > maxTags {
+		one.tags = nil
 	}
 	one.query = strings.Join(queries, " or ")
 	return one
@@ -89,16 +148,13 @@ type columns []string
 
 // anywhere are the columns of all texts of an entry.
 var anywhere = columns{
-	`_msg:`, prefixed(jsonPrefix), prefixed(labelPrefix), prefixed(resourcePrefix), prefixed(protoPrefix), prefixed(extraPrefix),
+	named(columnMessage), prefixed(jsonPrefix), prefixed(labelPrefix), prefixed(resourcePrefix), prefixed(protoPrefix), prefixed(extraPrefix),
 	named(columnLog), named(columnInsertID), named(columnType), named(columnTrace), named(columnSpan), named(columnTypeURL), named(columnFold),
 }
 
 // named is the filter of a column, prefixed that of all whose names begin with
 // a prefix.
 func named(column string) string {
-	if column == columnMessage {
-		return "_msg:"
-	}
 	return strconv.Quote(column) + ":"
 }
 
@@ -157,7 +213,7 @@ func (c columns) contain(text string, words bool) string {
 func equal(column, text string) (query string, exact bool) {
 	folded := logstore.Fold(text)
 	words := strings.FieldsFunc(folded, func(r rune) bool { return !inWord(r) })
-	if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' }) {
+	if !isASCII(text) {
 		var terms []string
 		for _, word := range words {
 			terms = append(terms, "("+columns{named(column), named(columnFold)}.match(strconv.Quote(word))+")")
@@ -168,6 +224,20 @@ func equal(column, text string) (query string, exact bool) {
 		return strings.Join(terms, " "), false
 	}
 	query = named(column) + "=" + strconv.Quote(folded)
+	var capital []string
+	for _, word := range words {
+		if strings.ContainsFunc(word, unicode.IsLower) {
+			capital = append(capital, named(columnFold)+strconv.Quote(word))
+		}
+	}
+	if len(capital) > 0 {
+		query += " or ((" + strings.Join(capital, " or ") + ") " + named(column) + "~" + strconv.Quote("^"+anyCase(folded)+"$") + ")"
+	}
+	return query, true
+}
+
+// anyCase is a pattern of a folded text of ASCII in any case.
+func anyCase(folded string) string {
 	var pattern strings.Builder
 	for i := range len(folded) {
 		if b := folded[i]; b >= 'a' && b <= 'z' {
@@ -176,16 +246,33 @@ func equal(column, text string) (query string, exact bool) {
 			pattern.WriteString(regexp.QuoteMeta(folded[i : i+1]))
 		}
 	}
-	var capital []string
-	for _, word := range words {
-		if strings.ContainsFunc(word, unicode.IsLower) {
-			capital = append(capital, named(columnFold)+strconv.Quote(word))
-		}
+	return pattern.String()
+}
+
+// isASCII reports whether a text is of ASCII that can be seen.
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' })
+}
+
+// word finds what has a word of ASCII in a column of texts, whatever the case
+// is: as it is folded, or as a word that is not. In other texts what is beside
+// it may make it a part of a longer one.
+func word(column, word string) string {
+	folded := logstore.Fold(word)
+	const beside = "[^0-9A-Za-z]"
+	return named(column) + strconv.Quote(folded) + " or (" + named(columnFold) + strconv.Quote(folded) + " " +
+		named(column) + "~" + strconv.Quote("(^|"+beside+")"+anyCase(folded)+"($|"+beside+")") + ")"
+}
+
+// part finds what has a text of ASCII in a column of texts, whatever the case is.
+func part(column, text string) string {
+	folded := logstore.Fold(text)
+	pattern := named(column) + "~" + strconv.Quote(anyCase(folded))
+	if strings.ContainsFunc(folded, func(r rune) bool { return !inWord(r) }) {
+		query := columns{named(column), named(columnFold)}.contain(text, false)
+		return "(" + query + ") " + pattern
 	}
-	if len(capital) > 0 {
-		query += " or ((" + strings.Join(capital, " or ") + ") " + named(column) + "~" + strconv.Quote("^"+pattern.String()+"$") + ")"
-	}
-	return query, true
+	return named(column) + "*" + strconv.Quote(folded) + "* or (" + named(columnFold) + "*" + strconv.Quote(folded) + "* " + pattern + ")"
 }
 
 // compileCall is compile for a function.
@@ -194,41 +281,66 @@ func compileCall(f *filter.Call) found {
 	case filter.FuncLogID:
 		return compileEqual(columnLog, f.Args[0].Text)
 	case filter.FuncSearch:
-		where := anywhere
-		if len(f.Path) > 0 {
-			p, ok := placeOf(f.Path)
-			if !ok {
-				break
-			}
-			where = p.texts()
+		return compileSearch(f)
+	}
+	return found{query: everything}
+}
+
+// compileSearch is compile for SEARCH.
+func compileSearch(f *filter.Call) found {
+	where, column := anywhere, ""
+	exact := never
+	if len(f.Path) > 0 {
+		p, ok := placeOf(f.Path)
+		if !ok {
+			return found{query: everything}
 		}
-		var terms []string
-		for _, t := range filter.SearchTerms(f.Args[0].Text) {
-			if query := where.contain(t.Text, true); query != everything {
-				terms = append(terms, "("+query+")")
-			}
-		}
-		if len(terms) > 0 {
-			return found{strings.Join(terms, " "), false}
+		where = p.texts()
+		if p.text() {
+			column, exact = p.column, inASCII
 		}
 	}
-	return found{everything, false}
+	var terms []string
+	for _, t := range filter.SearchTerms(f.Args[0].Text) {
+		if exact == inASCII && !t.Phrase && isASCII(t.Text) {
+			terms = append(terms, "("+word(column, t.Text)+")")
+			continue
+		}
+		exact = never
+		if query := where.contain(t.Text, true); query != everything {
+			terms = append(terms, "("+query+")")
+		}
+	}
+	if len(terms) == 0 {
+		return found{query: everything}
+	}
+	return found{query: strings.Join(terms, " "), exact: exact}
 }
 
 // compileEqual finds what a column of texts has, whatever the case is.
 func compileEqual(column, text string) found {
 	if text == "" {
-		return found{everything, false}
+		return found{query: everything}
 	}
 	query, exact := equal(column, text)
-	return found{query, exact}
+	f := found{query: query}
+	if exact {
+		f.exact = always
+		if column == columnLog || column == columnType || strings.HasPrefix(column, resourcePrefix) {
+			f.tags = [][]tag{{{column, anyCase(logstore.Fold(text))}}}
+		}
+	}
+	return f
 }
 
 // compileComparison is compile for a comparison.
 func compileComparison(f *filter.Comparison) found {
 	path, typ, err := filter.Field(f.Path)
 	if err != nil {
-		return found{everything, false} // Compile of logstore says so.
+		return found{query: everything} // Compile of logstore says so.
+	}
+	if len(f.Steps) > 0 {
+		return compileSteps(f)
 	}
 	if typ == filter.Enum && f.Op != filter.Has {
 		return compileSeverity(f)
@@ -237,21 +349,39 @@ func compileComparison(f *filter.Comparison) found {
 		return compileLogName(f)
 	}
 	if logstore.Match(&logstore.Entry{}, f) {
-		return found{everything, false} // holds where there is no such field
+		return found{query: everything} // holds where there is no such field
 	}
 	p, ok := placeOf(path)
 	if !ok {
-		return found{everything, false}
+		return compileUnplaced(f)
 	}
-	return found{everything, false}.or(p.compare(f, typ))
+	if some := p.compare(f, typ); some.query != "" {
+		return some
+	}
+	return found{query: everything}
 }
 
-// or is what is given, if it is anything.
-func (f found) or(other found) found {
-	if other.query == "" {
-		return f
+// compileUnplaced is compile for a comparison with a field that is not in a column
+// that is known: a text in a message is anywhere in it.
+func compileUnplaced(f *filter.Comparison) found {
+	_, isNumber := filter.ParseNumber(f.Value.Text)
+	_, isBool := filter.ParseBool(f.Value.Text)
+	isText := f.Op == filter.Equal && !isNumber && !isBool && !f.Value.IsNull() && f.Value.Text != ""
+	if f.Path[0] != "protoPayload" || len(f.Path) == 1 || !isText && (f.Op != filter.Has || f.Value.IsAny()) {
+		return found{query: everything}
 	}
-	return other
+	whole := compile(&filter.Comparison{Path: f.Path[:1], Op: filter.Has, Value: filter.Value{Text: f.Value.Text, Quoted: true}})
+	return found{query: whole.query}
+}
+
+// compileSteps is compile for a comparison of what functions make of a field: they
+// make nothing where the field is not there.
+func compileSteps(f *filter.Comparison) found {
+	if logstore.Match(&logstore.Entry{}, f) {
+		return found{query: everything}
+	}
+	there := compile(&filter.Comparison{Path: f.Path, Op: filter.Has, Value: filter.Value{Text: "*"}})
+	return found{query: there.query}
 }
 
 // compileSeverity is compile for a comparison of the severity, which is 0 where
@@ -259,7 +389,7 @@ func (f found) or(other found) found {
 func compileSeverity(f *filter.Comparison) found {
 	severity, ok := logstore.ParseSeverity(f.Value.Text)
 	if !ok {
-		return found{everything, false}
+		return found{query: everything}
 	}
 	low, high := math.MinInt32, math.MaxInt32
 	switch n := int(severity); f.Op {
@@ -274,7 +404,7 @@ func compileSeverity(f *filter.Comparison) found {
 	case filter.GreaterOrEqual:
 		low = n
 	default:
-		return found{everything, false}
+		return found{query: everything}
 	}
 	query := named(columnSeverity) + "range[" + strconv.Itoa(low) + ", " + strconv.Itoa(high) + "]"
 	if low <= 0 && 0 <= high {
@@ -283,7 +413,7 @@ func compileSeverity(f *filter.Comparison) found {
 	if f.Op == filter.NotEqual {
 		query = "!(" + query + ")"
 	}
-	return found{query, true}
+	return found{query: query, exact: always}
 }
 
 // compileLogName is compile for a comparison of the log's name.
@@ -291,8 +421,9 @@ func compileLogName(f *filter.Comparison) found {
 	_, escaped, ok := strings.Cut(f.Value.Text, "/logs/")
 	log, err := url.PathUnescape(escaped)
 	if f.Op != filter.Equal || !ok || err != nil || log == "" {
-		return found{everything, false}
+		return found{query: everything}
 	}
-	query, _ := equal(columnLog, log)
-	return found{query, false}
+	some := compileEqual(columnLog, log)
+	some.exact = never // it says nothing of the project
+	return some
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"selvedge.dev/logstore"
 	"selvedge.dev/logstore/filter"
 )
 
@@ -48,7 +49,10 @@ func placeOf(path []string) (place, bool) {
 	case "jsonPayload":
 		return jsonPlace(columnShape, jsonPrefix, path[1:])
 	case "protoPayload":
-		return jsonPlace(columnShape, protoPrefix, path[1:])
+		if len(path) > 1 {
+			break // names of its fields may be written in several ways
+		}
+		return jsonPlace(columnShape, protoPrefix, nil)
 	case "httpRequest", "operation", "sourceLocation", "split", "errorGroups":
 		return jsonPlace(columnExtras, extraPrefix, path)
 	}
@@ -84,6 +88,17 @@ func jsonPlace(shape, prefix string, path []string) (place, bool) {
 	return p, len(name) <= maxName
 }
 
+// text reports whether it is one column, whose values are texts.
+func (p place) text() bool { return p.shape == "" && !p.object }
+
+// there finds the rows that have a text, of textPayload also an empty one.
+func (p place) there() string {
+	if p.column == columnMessage {
+		return named(columnKind) + "=" + strconv.Quote(strconv.Itoa(int(logstore.Text)))
+	}
+	return named(p.column) + everything
+}
+
 // texts are the columns to look for a text in.
 func (p place) texts() columns {
 	fold := named(columnFold)
@@ -114,18 +129,18 @@ func (p place) compare(f *filter.Comparison, typ filter.Type) found {
 		if p.shape == "" {
 			return compileEqual(p.column, f.Value.Text)
 		}
-		return found{p.orArrays(p.equal(f, typ)), false}
+		return found{query: p.orArrays(p.equal(f, typ))}
 	case filter.Less, filter.LessOrEqual, filter.Greater, filter.GreaterOrEqual:
 		if p.shape == "" {
-			return found{named(p.column) + everything, false}
+			return found{query: p.there()}
 		}
 		// A text is compared as such, with a number too.
 		if numbers, ok := p.numbers(f); ok && typ != filter.Duration {
-			return found{p.orArrays(numbers, p.marked(`"`)), false}
+			return found{query: p.orArrays(numbers, p.marked(`"`))}
 		}
-		return found{p.orArrays(p.marked("")), false}
+		return found{query: p.orArrays(p.marked(""))}
 	case filter.Matches:
-		return found{p.orArrays(named(p.column) + "~" + strconv.Quote(f.Value.Text)), false}
+		return found{query: p.orArrays(named(p.column) + "~" + strconv.Quote(f.Value.Text))}
 	}
 	return found{}
 }
@@ -133,14 +148,16 @@ func (p place) compare(f *filter.Comparison, typ filter.Type) found {
 // has finds what has a text in it, or is there at all.
 func (p place) has(f *filter.Comparison) found {
 	switch {
+	case !f.Value.IsAny() && p.text() && f.Value.Text != "" && isASCII(f.Value.Text):
+		return found{query: part(p.column, f.Value.Text), exact: inASCII}
 	case !f.Value.IsAny():
-		return found{p.texts().contain(f.Value.Text, false), false}
-	case p.shape == "" && !p.object:
-		return found{named(p.column) + everything, false}
+		return found{query: p.texts().contain(f.Value.Text, false)}
+	case p.text():
+		return found{query: p.there()}
 	case p.object:
 		return found{}
 	}
-	return found{p.orArrays(p.marked("")), false}
+	return found{query: p.orArrays(p.marked(""))}
 }
 
 // equal finds the values of JSON that are equal to what is written, of any

@@ -16,7 +16,7 @@ func (p *parser) call(m member) (Expr, error) {
 	start := p.pos
 	name, ok := functions[strings.ToLower(strings.Join(m.path, "."))]
 	if !ok {
-		return nil, p.wrong("there is no function %s; the functions are log_id, sample, ip_in_net, SEARCH and source", clip(strings.Join(m.path, ".")))
+		return nil, p.wrong("there is no function %s; the functions are log_id, sample, ip_in_net, SEARCH, source, cast and regexp_extract", clip(strings.Join(m.path, ".")))
 	}
 	p.pos++
 	call := &Call{Name: name}
@@ -105,7 +105,7 @@ func (c *Call) check() error {
 		}
 	case FuncSource:
 		if _, ok := ParseSource(v.Text); !ok {
-			return fmt.Errorf("%q is no source: expected projects/PROJECT_ID", clip(v.Text))
+			return fmt.Errorf("%q is no source: expected projects/PROJECT_ID, folders/FOLDER_ID or organizations/ORGANIZATION_ID", clip(v.Text))
 		}
 	}
 	return nil
@@ -122,8 +122,14 @@ func ParseNetwork(text string) (netip.Prefix, bool) {
 	return p.Masked(), err == nil
 }
 
-// ParseSource is the project's id in "projects/P".
-func ParseSource(text string) (string, bool) {
-	id, ok := strings.CutPrefix(text, "projects/")
-	return id, ok && id != "" && !strings.Contains(id, "/")
+// ParseSource is the project's id in "projects/P". In "folders/F" and
+// "organizations/O" it is "", which no entry is of: those are of projects.
+func ParseSource(text string) (project string, ok bool) {
+	kind, id, _ := strings.Cut(text, "/")
+	if kind == "projects" {
+		project = id
+	} else if kind != "folders" && kind != "organizations" {
+		return "", false
+	}
+	return project, id != "" && !strings.Contains(id, "/")
 }

@@ -31,11 +31,24 @@ func expression(text string) (int, error) {
 	return len(prog.Inst), nil
 }
 
+// expression is an error if the text at a place is no regular expression, or one
+// too many.
+func (p *parser) expression(text string, at int) error {
+	n, err := expression(text)
+	if p.steps += n; err == nil && p.steps > maxSteps {
+		err = fmt.Errorf("the regular expressions have %d steps up to here, repetitions written out: the most are %d", p.steps, maxSteps)
+	}
+	if err != nil {
+		return p.wrongAt(at, "%w", err)
+	}
+	return nil
+}
+
 // check is an error if the comparison can never hold of a field of the type,
 // because what is written is no value of it.
 func (c *Comparison) check(typ Type) error {
 	v := c.Value
-	name := strings.Join(c.Path, ".")
+	name := c.left()
 	if c.Op == Has {
 		return nil // looks in the text that a value has
 	}

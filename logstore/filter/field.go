@@ -42,7 +42,12 @@ var own = members{
 	"logName": String, "severity": Enum, "timestamp": Timestamp, "receiveTimestamp": Timestamp, "insertId": String,
 	"textPayload": String, "trace": String, "spanId": String, "traceSampled": Bool,
 	"labels": Object, "jsonPayload": Object, "protoPayload": Object, "errorGroups": Any,
+	"metadata": Object, "apphub": Object, "apphubDestination": Object, "apphubSource": Object,
 }
+
+// Unkept reports whether a field of LogEntry is one that only Google sets: it may be
+// asked for, and no entry has it.
+func Unkept(name string) bool { return name == "metadata" || strings.HasPrefix(name, "apphub") }
 
 // messages are the fields of LogEntry that are messages.
 var messages = map[string]members{
@@ -78,7 +83,7 @@ func Field(path []string) ([]string, Type, error) {
 		return canonical, typ, nil
 	case first == "labels" && len(path) == 2:
 		return canonical, Label, nil
-	case first == "jsonPayload", first == "protoPayload", first == "errorGroups":
+	case first == "jsonPayload", first == "protoPayload", first == "errorGroups", Unkept(first):
 		return canonical, Any, nil
 	}
 	return nil, 0, fmt.Errorf("%s has no field %q", first, strings.Join(path[1:], "."))

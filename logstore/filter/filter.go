@@ -43,6 +43,9 @@ type Comparison struct {
 	// The elements that are names of LogEntry's own are as Fields has them,
 	// whatever their case was; case counts in keys of labels and of payloads.
 	Path []string
+	// Steps are applied to each value of the field, the first one first, before
+	// it is compared.
+	Steps []Step
 	// Op is the operator.
 	Op Op
 	// Value is what it is compared with; "*" unquoted, with Has, asks

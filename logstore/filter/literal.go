@@ -55,9 +55,13 @@ var layouts = []string{
 
 // ParseTimestamp reads a time in RFC 3339 or in one of the commoner forms of
 // ISO 8601; "2014-10-02" is that day's begin in UTC. The result is in UTC.
-func ParseTimestamp(text string) (time.Time, bool) {
+func ParseTimestamp(text string) (time.Time, bool) { return ParseTimestampIn(text, time.UTC) }
+
+// ParseTimestampIn is ParseTimestamp with another zone for what does not say its
+// own.
+func ParseTimestampIn(text string, zone *time.Location) (time.Time, bool) {
 	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
 			return t.UTC(), true
 		}
 	}

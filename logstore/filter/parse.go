@@ -62,9 +62,10 @@ type parser struct {
 
 // side is what stands left of the parentheses that are being read.
 type side struct {
-	path []string
-	typ  Type
-	op   Op
+	path  []string
+	steps []Step
+	typ   Type
+	op    Op
 }
 
 // and reads terms up to the end or a closing parenthesis. of is not nil in
@@ -181,23 +182,33 @@ func (p *parser) restriction() (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	var s side
 	if !m.quoted && strings.HasPrefix(p.text[p.pos:], "(") {
-		return p.call(m)
+		name := step(m)
+		if name == "" {
+			return p.call(m)
+		}
+		if s, err = p.applied(name, 0); err != nil {
+			return nil, err
+		}
 	}
 	end := p.pos
 	p.space()
 	op, ok := p.operator()
-	if !ok {
+	switch {
+	case !ok && s.steps != nil:
+		return nil, p.expected("an operator, since what is made of a field is compared: one of : = != < <= > >= =~ !~")
+	case !ok:
 		return p.global(m, start, end)
+	case s.steps == nil:
+		if m.star {
+			return nil, p.wrongAt(start, "a field's name with * must be in double quotes; there are no wildcards")
+		}
+		if s.path, s.typ, err = Field(m.path); err != nil {
+			return nil, p.wrongAt(start, "%w", err)
+		}
 	}
-	if m.star {
-		return nil, p.wrongAt(start, "a field's name with * must be in double quotes; there are no wildcards")
-	}
-	path, typ, err := Field(m.path)
-	if err != nil {
-		return nil, p.wrongAt(start, "%w", err)
-	}
-	s := side{path: path, typ: typ, op: op}
+	s.op = op
 	p.space()
 	if strings.HasPrefix(p.text[p.pos:], "(") {
 		return p.parentheses(&s)
@@ -230,17 +241,13 @@ func (p *parser) comparison(s side) (Expr, error) {
 	if v.IsAny() && s.op != Has {
 		return nil, p.wrongAt(start, "* asks only with : whether a field is there; put it in double quotes")
 	}
-	c := &Comparison{Path: s.path, Op: s.op, Value: v}
+	c := &Comparison{Path: s.path, Steps: s.steps, Op: s.op, Value: v}
 	if err := c.check(s.typ); err != nil {
 		return nil, p.wrongAt(start, "%w", err)
 	}
 	if s.op == Matches || s.op == NotMatches {
-		n, err := expression(v.Text)
-		if p.steps += n; err == nil && p.steps > maxSteps {
-			err = fmt.Errorf("the regular expressions have %d steps up to here, repetitions written out: the most are %d", p.steps, maxSteps)
-		}
-		if err != nil {
-			return nil, p.wrongAt(start, "%w", err)
+		if err := p.expression(v.Text, start); err != nil {
+			return nil, err
 		}
 	}
 	p.space()

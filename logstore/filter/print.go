@@ -60,7 +60,7 @@ func (p *printer) expr(e Expr, in *Comparison) {
 		p.term(e.Term, in)
 	case *Comparison:
 		if in == nil {
-			p.path(e.Path)
+			p.left(e)
 			p.WriteString(e.Op.String())
 		}
 		p.value(e.Value)
@@ -112,7 +112,7 @@ func (p *printer) terms(terms []Expr, word string, in *Comparison) {
 // group writes the field and the operator of c, and in parentheses what
 // values writes.
 func (p *printer) group(c *Comparison, values func()) {
-	p.path(c.Path)
+	p.left(c)
 	p.WriteString(c.Op.String())
 	p.WriteByte('(')
 	values()
@@ -224,7 +224,7 @@ func run(terms []Expr) int {
 // alike reports whether a comparison is of the field and the operator of
 // another, which may be nil.
 func alike(c, other *Comparison) bool {
-	return other != nil && c.Op == other.Op && slices.Equal(c.Path, other.Path)
+	return other != nil && c.Op == other.Op && slices.Equal(c.Path, other.Path) && slices.Equal(c.Steps, other.Steps)
 }
 
 // isName reports whether a name can be written in a path without quotes.

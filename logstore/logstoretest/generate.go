@@ -177,6 +177,11 @@ var typed = []string{
 	"httpRequest.cacheHit=true", "httpRequest.responseSize>=200", "operation.last=false", "operation.first:*", "sourceLocation.line=404", "split.index=1", "split.totalSplits<=1",
 	"log_id(syslog)", "log_id(\"selvedge.dev/Activity\")", "log_id(act)", "sample(insertId, 0.5)", "sample(jsonPayload.a, 0.5)", "sample(labels.a, 1)", "source(projects/none)",
 	`ip_in_net(jsonPayload.a, "10.0.0.0/8")`, `ip_in_net(labels.a, "192.168.1.9")`, `ip_in_net(textPayload, "1:2::/32")`, "*", "NOT *",
+	"cast(severity, INT64)>=550", "cast(severity, STRING):ERR", `cast(timestamp, STRING)=~"00Z$"`, `cast(timestamp, STRING, TIMEZONE("Asia/Kolkata"))=~"T17:30:00"`, "cast(httpRequest.status, BOOL)=false",
+	"cast(httpRequest.status, STRING)=~\"4$\"", "cast(jsonPayload.a, INT64)>=200", "cast(jsonPayload.a, FLOAT64)<404", "cast(labels.a, INT64)!=200", "cast(jsonPayload.a, BOOL)=true", "cast(jsonPayload.a, STRING)=200",
+	"cast(jsonPayload.a, STRING):*", "cast(protoPayload.a, STRING):e", `regexp_extract(textPayload, "(?i)(err)")="ERR"`, `regexp_extract(jsonPayload.a, "(.)r")!=x`, `regexp_extract(labels.a, "^(.*)$")=""`,
+	`regexp_extract(insertId, "^(.)")=("a" OR "1")`, `cast(regexp_extract(jsonPayload.a, "(\d+)"), INT64)<100`, `regexp_extract(errorGroups.id, "(b)"):*`, `cast(operation.last, INT64)=1`, `cast(traceSampled, STRING)=true`,
+	"protoPayload.A=error", "protoPayload.MESSAGE:disk", "protoPayload.a>=200", `protoPayload.Message=~"o"`, "metadata.userLabels.a!=x", "source(organizations/p)",
 }
 
 // Filters draws a filter that the entries of Entries are likely to differ by.
