@@ -33,15 +33,21 @@ func (s *Store) Count(ctx context.Context, c logstore.Counting) ([]logstore.Grou
 		return nil, err
 	}
 	defer done()
-	q, f, err := s.prepare(c.Selection)
+	q, err := s.prepare(c.Selection)
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	if by, ok := countable(c.By); ok && f.exact {
-		if err := s.countExactly(ctx, counter, q.only(f), c.Interval, by); err != nil {
+	if by, ok := countable(c.By); ok && q.found.exact != never {
+		exact, rest := asciiStreams, noASCIIStreams
+		if q.found.exact == always {
+			exact, rest = columnStreams, noColumnStreams
+		}
+		some := q
+		some.query = s.within(q.found, q.found.query, exact)
+		if err := s.countExactly(ctx, counter, some, c.Interval, by); err != nil {
 			return nil, failed(op, err)
 		}
-		q.query = opaqueRows
+		q.query = s.within(q.found, q.found.orOpaque(), rest)
 	}
 	var mu sync.Mutex
 	err = s.matching(ctx, s.newReaders(), q, func(e *logstore.Entry) error {
@@ -77,7 +83,7 @@ func countable(by [][]string) ([]string, bool) {
 	return columns, true
 }
 
-// countExactly has the engine count the rows that are not opaque.
+// countExactly has the engine count the rows that a query finds.
 func (s *Store) countExactly(ctx context.Context, counter *logstore.Counter, q matchingQuery, interval time.Duration, by []string) error {
 	var keys []string
 	if interval > 0 {
@@ -97,12 +103,6 @@ func (s *Store) countExactly(ctx context.Context, counter *logstore.Counter, q m
 		defer mu.Unlock()
 		return addGroups(counter, interval > 0, by, b)
 	})
-}
-
-// only is the query for what a filter finds, without the rows that are opaque.
-func (q matchingQuery) only(f found) matchingQuery {
-	q.query = "(" + f.query + ") !(" + opaqueRows + ")"
-	return q
 }
 
 // addGroups adds the groups of a block of a count.

@@ -117,6 +117,7 @@ type Store struct {
 	dir     string
 	engine  *logstorage.Storage
 	tenants *tenants
+	streams streams
 
 	// queries has room for those that may run.
 	queries chan struct{}
@@ -163,12 +164,22 @@ const pastBound = 200 * 365 * 24 * time.Hour
 // flushInterval is how long rows may be in memory if nobody calls Sync.
 const flushInterval = 30 * time.Second
 
+// rowsDir is where the engine has its files, oldDir where it had those with
+// columns that are not the present ones.
+const rowsDir, oldDir = "rows", "entries"
+
 // Open opens or creates the store in a directory. It is Unavailable when the
 // directory cannot be written, or belongs to a store that another process (or
 // this one) has open.
 func Open(dir string, options Options) (*Store, error) {
 	const op = "logstore/embedded.Open"
 	options = options.withDefaults()
+	if _, err := os.Stat(filepath.Join(dir, oldDir)); err == nil {
+		return nil, &fault.Error{
+			Op: op, Name: dir, Kind: fault.Unavailable, Reason: "OLD_FORMAT",
+			Err: errors.New("the directory " + oldDir + " in it is of an earlier version, whose rows this one does not read: move it away"),
+		}
+	}
 	if err := victoria.Configure(options.CacheBytes, options.Logger); err != nil {
 		return nil, &fault.Error{Op: op, Name: dir, Kind: fault.Internal, Err: err}
 	}
@@ -182,7 +193,7 @@ func Open(dir string, options Options) (*Store, error) {
 		}
 		return nil, &fault.Error{Op: op, Name: dir, Kind: fault.Unavailable, Err: err}
 	}
-	if err := s.openEngine(filepath.Join(dir, "entries")); err != nil {
+	if err := s.openEngine(filepath.Join(dir, rowsDir)); err != nil {
 		return nil, &fault.Error{Op: op, Name: dir, Kind: fault.Unavailable, Err: errors.Join(err, s.tenants.journal.Close())}
 	}
 	return s, nil
@@ -240,102 +251,6 @@ func (s *Store) Close() error {
 	s.engine.MustClose()
 	if err := s.tenants.journal.Close(); err != nil {
 		return &fault.Error{Op: "logstore/embedded.Close", Name: s.dir, Kind: fault.Unavailable, Err: err}
-	}
-	return nil
-}
-
-// Append implements logstore.Writer. An entry that the engine cannot keep is
-// Invalid, or TooLarge, and then none of them is added.
-func (s *Store) Append(ctx context.Context, entries []logstore.Entry) error {
-	const op = "logstore/embedded.Append"
-	if err := s.use(op); err != nil {
-		return err
-	}
-	defer s.users.Done()
-	if s.engine.IsReadOnly() {
-		return &fault.Error{
-			Op: op, Name: s.dir, Kind: fault.Exhausted, Reason: journal.ReasonDiskFull,
-			Err: fmt.Errorf("less than %d bytes are free on the disk", s.options.MinFreeBytes),
-		}
-	}
-	if !s.options.Once {
-		s.sieving.Lock()
-		defer s.sieving.Unlock()
-		var err error
-		if entries, err = s.sieve(ctx, entries); err != nil {
-			return failed(op, err)
-		}
-	}
-	s.adding.RLock()
-	defer s.adding.RUnlock()
-	lines := logstorage.GetLogRows(nil, nil, nil, nil, "")
-	defer logstorage.PutLogRows(lines)
-	r := unused.Get().(*row)
-	defer unused.Put(r)
-	days, day := make(map[string]bool), int64(-1)
-	for i := range entries {
-		if err := ctx.Err(); err != nil {
-			return &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
-		}
-		e := &entries[i]
-		if err := s.addTo(ctx, lines, r, e); err != nil {
-			return &fault.Error{Op: op, Name: e.InsertID, Kind: fault.KindOf(err), Reason: fault.ReasonOf(err), Err: err}
-		}
-		if d := e.Time.Unix() / secondsPerDay; d != day {
-			day = d
-			days[e.Time.UTC().Format(dayFormat)] = true
-		}
-	}
-	s.daysMu.Lock()
-	for d := range days {
-		s.days[d] = true
-	}
-	s.daysMu.Unlock()
-	s.engine.MustAddRows(lines)
-	s.showing.Lock()
-	defer s.showing.Unlock()
-	s.hidden = true
-	return nil
-}
-
-// sieve leaves out the entries that are there.
-func (s *Store) sieve(ctx context.Context, entries []logstore.Entry) ([]logstore.Entry, error) {
-	known, err := once.Known(ctx, s, entries)
-	if err != nil {
-		return nil, fmt.Errorf("look for duplicates: %w", err)
-	}
-	var kept []logstore.Entry
-	for i := range entries {
-		if k := once.KeyOf(&entries[i]); !known[k] {
-			known[k] = true
-			kept = append(kept, entries[i])
-		}
-	}
-	return kept, nil
-}
-
-// secondsPerDay and dayFormat are of days as the engine divides and names them.
-const (
-	secondsPerDay = 24 * 60 * 60
-	dayFormat     = "20060102"
-)
-
-// addTo adds the row of an entry to lines.
-func (s *Store) addTo(ctx context.Context, lines *logstorage.LogRows, r *row, e *logstore.Entry) error {
-	if e.Time.Before(minTime) || !e.Time.Before(maxTime) {
-		return &fault.Error{Kind: fault.Invalid, Reason: "TIME_OUT_OF_RANGE", Field: "timestamp", Err: fmt.Errorf("%s is not from %s to %s", e.Time, minTime, maxTime)}
-	}
-	t, err := s.tenants.of(ctx, bucket{e.Project, e.Bucket})
-	if err != nil {
-		return err
-	}
-	if err := r.set(e); err != nil {
-		return &fault.Error{Kind: fault.TooLarge, Err: err}
-	}
-	had := lines.RowsCount()
-	lines.MustAdd(t, e.Time.UnixNano(), r.fields, r.keyed)
-	if lines.RowsCount() != had+1 {
-		return &fault.Error{Kind: fault.Invalid, Err: errors.New("the storage does not take the entry")}
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestDelete_GivesDaysBack(t *testing.T) {
 	require.NoError(t, s.Append(t.Context(), []logstore.Entry{dated("b", "1", 3)}))
 	folders := func() int {
 		t.Helper()
-		days, err := os.ReadDir(filepath.Join(dir, "entries", "partitions"))
+		days, err := os.ReadDir(filepath.Join(dir, "rows", "partitions"))
 		require.NoError(t, err)
 		return len(days)
 	}
@@ -75,7 +75,7 @@ func TestDelete_GivesDaysBack(t *testing.T) {
 	require.Equal(t, int64(5), entries())
 	require.NoError(t, s.Close())
 	// As a process leaves it that is killed while it removes a day.
-	half := filepath.Join(dir, "entries", "partitions", ".removed-20261101")
+	half := filepath.Join(dir, "rows", "partitions", ".removed-20261101")
 	require.NoError(t, os.MkdirAll(filepath.Join(half, "datadb", "0000"), 0o755))
 	s = open(t, dir)
 	require.NoDirExists(t, half)

@@ -29,6 +29,7 @@ func (r *row) foldWords(s string) {
 		}
 		switch {
 		case b >= utf8.RuneSelf:
+			r.wide = true
 			r.foldUnicode(s)
 			return
 		case 'A' <= b && b <= 'Z':

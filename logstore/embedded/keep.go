@@ -138,6 +138,7 @@ func (s *Store) dropDay(ctx context.Context, name string, day time.Time, tenant 
 	if err := s.engine.PartitionDetach(name); err != nil {
 		return fmt.Errorf("take day out: %w", err)
 	}
+	s.streams.forget()
 	s.daysMu.Lock()
 	delete(s.days, name)
 	s.daysMu.Unlock()
@@ -153,7 +154,7 @@ func (s *Store) dropDay(ctx context.Context, name string, day time.Time, tenant 
 const doomedPrefix = ".removed-"
 
 // partitions is the folder of the days.
-func (s *Store) partitions() string { return filepath.Join(s.dir, "entries", "partitions") }
+func (s *Store) partitions() string { return filepath.Join(s.dir, rowsDir, "partitions") }
 
 // removeDoomed removes the days that an earlier process did not live to remove.
 func (s *Store) removeDoomed() error {

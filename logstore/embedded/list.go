@@ -15,8 +15,9 @@ import (
 )
 
 // List implements logstore.Reader. It looks at one stretch of time after the
-// other in the query's order, each longer than the one before, and in each first
-// for the times of as many rows as it needs and then for these rows.
+// other in the query's order, each longer than the one before: at all rows that
+// are found there if they are few, otherwise first for the times of as many as it
+// needs and then for these.
 func (s *Store) List(ctx context.Context, q logstore.Query) ([]logstore.Entry, error) {
 	const op = "logstore/embedded.List"
 	if err := q.Check(); err != nil {
@@ -27,7 +28,7 @@ func (s *Store) List(ctx context.Context, q logstore.Query) ([]logstore.Entry, e
 		return nil, err
 	}
 	defer done()
-	m, f, err := s.prepare(q.Selection)
+	m, err := s.prepare(q.Selection)
 	if err != nil {
 		return nil, failed(op, err)
 	}
@@ -38,7 +39,7 @@ func (s *Store) List(ctx context.Context, q logstore.Query) ([]logstore.Entry, e
 			m.at.from = max(m.at.from, clampNano(q.After.Time))
 		}
 	}
-	l := lister{store: s, query: q, matching: m, exact: f.exact, readers: s.newReaders(), page: page{query: &q, have: make(map[logstore.Position]bool)}}
+	l := lister{store: s, query: q, matching: m, readers: s.newReaders(), page: page{query: &q, have: make(map[logstore.Position]bool)}}
 	if err := l.run(ctx); err != nil {
 		return nil, failed(op, err)
 	}
@@ -50,7 +51,6 @@ type lister struct {
 	store    *Store
 	query    logstore.Query
 	matching matchingQuery
-	exact    bool
 	readers  *readers
 	page     page
 }
@@ -65,34 +65,104 @@ func (l *lister) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	last := nothing
+	if l.matching.query == everything {
+		last = enough // which a short look will show
+	}
 	for width := firstStretch; at.from <= at.to && !l.page.full(); {
-		stretch := at
-		if l.query.Descending {
-			stretch.from = max(at.from, at.to-min(width, at.to))
-		} else {
-			stretch.to = min(at.to, at.from+min(width, math.MaxInt64-at.from))
+		// Few rows are taken from a long stretch as from a short one.
+		stretch := l.first(at, width)
+		if last != enough && at.to-at.from <= stretchGrowth*width {
+			stretch = at
 		}
-		stretch, rows, err := l.cut(ctx, stretch)
-		if err != nil {
+		if stretch, last, err = l.look(ctx, stretch, width, last); err != nil {
 			return err
-		}
-		if rows != nothing {
-			m := l.matching
-			m.at = stretch
-			if err := l.store.matching(ctx, l.readers, m, l.page.add); err != nil {
-				return err
-			}
 		}
 		if l.query.Descending {
 			at.to = stretch.from - 1
 		} else {
 			at.from = stretch.to + 1
 		}
-		if rows != enough && width < math.MaxInt64/stretchGrowth {
+		if last != enough && width < math.MaxInt64/stretchGrowth {
 			width *= stretchGrowth
 		}
 	}
 	return nil
+}
+
+// first is the first part of a span, in the query's order, that is no wider than
+// width.
+func (l *lister) first(at span, width int64) span {
+	switch {
+	case at.to-at.from <= width:
+	case l.query.Descending:
+		at.from = at.to - width
+	default:
+		at.to = at.from + width
+	}
+	return at
+}
+
+// look takes what a stretch has into the page, or what its begin has, no more
+// than width, if that is enough; it says which stretch that was, and how many rows
+// it has. Where there were enough in the last stretch, there will be too many for
+// one go.
+func (l *lister) look(ctx context.Context, at span, width int64, last rows) (span, rows, error) {
+	if last != enough {
+		n, err := l.all(ctx, at)
+		if err != nil || n != enough {
+			return at, n, err
+		}
+	}
+	at, n, err := l.cut(ctx, l.first(at, width))
+	if err != nil || n == nothing {
+		return at, n, err
+	}
+	m := l.matching
+	m.at = at
+	return at, n, l.store.matching(ctx, l.readers, m, l.page.add)
+}
+
+// all takes what a stretch has into the page, unless it is too much.
+func (l *lister) all(ctx context.Context, at span) (rows, error) {
+	m := l.matching
+	m.at = at
+	m.limit = 2 * l.need()
+	before := l.readers.read
+	var (
+		mu    sync.Mutex
+		some  []logstore.Entry
+		bytes int
+	)
+	err := l.store.matching(ctx, l.readers, m, func(e *logstore.Entry) error {
+		mu.Lock()
+		defer mu.Unlock()
+		some = append(some, *e)
+		if bytes += e.Size(); bytes > logstore.MaxPage {
+			return errEnough
+		}
+		return nil
+	})
+	switch n := l.readers.read - before; {
+	case err != nil || n == 0:
+		return nothing, err
+	case n >= m.limit || bytes > logstore.MaxPage:
+		return enough, nil
+	}
+	for i := range some {
+		if err := l.page.add(&some[i]); err != nil {
+			return nothing, err
+		}
+	}
+	return few, nil
+}
+
+// need is how many rows are to be looked at in one go.
+func (l *lister) need() int {
+	if l.matching.found.exact != always {
+		return max(l.page.missing(), minLook)
+	}
+	return l.page.missing()
 }
 
 // rows says how many rows a stretch has.
@@ -101,7 +171,7 @@ type rows int
 // The numbers of rows.
 const (
 	nothing rows = iota
-	some
+	few
 	enough
 )
 
@@ -112,10 +182,7 @@ func (l *lister) cut(ctx context.Context, at span) (span, rows, error) {
 	if l.query.Descending {
 		order = "desc"
 	}
-	need := l.page.missing()
-	if !l.exact {
-		need = max(need, minLook)
-	}
+	need := l.need()
 	var (
 		mu         sync.Mutex
 		last, have = int64(0), 0
@@ -137,7 +204,7 @@ func (l *lister) cut(ctx context.Context, at span) (span, rows, error) {
 	case err != nil || have == 0:
 		return at, nothing, err
 	case have < need:
-		return at, some, nil
+		return at, few, nil
 	}
 	if l.query.Descending {
 		at.from = last

@@ -3,9 +3,12 @@ package embedded
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 
@@ -13,38 +16,56 @@ import (
 )
 
 // The columns of a row. The engine has one more, _time, and knows no empty
-// values: a column that is not there is "".
+// values: a column that is not there is "". A row has them in the order of their
+// names, which the engine need not sort then; those that are tags of streams are
+// the first.
 const (
-	columnMessage  = ""     // textPayload, which the engine calls _msg
-	columnBucket   = "b"    // the bucket
-	columnLog      = "log"  // the log
-	columnInsertID = "id"   // the insert id
-	columnReceived = "at"   // when it was received, in nanoseconds since 1970
-	columnSeverity = "sev"  // the severity, if it is not 0
-	columnType     = "rt"   // the resource's type
-	columnTrace    = "tr"   // the trace
-	columnSpan     = "sp"   // the span
-	columnSampled  = "ts"   // "1" if the trace was sampled
-	columnOrigin   = "o"    // the origin
-	columnSeq      = "q"    // the number in it
-	columnKind     = "k"    // the kind of the payload
-	columnTypeURL  = "tu"   // the type of a proto payload
-	columnShape    = "t"    // the shape of the payload, see shape.go
-	columnExtras   = "xt"   // the shape of Extra
-	columnBytes    = "d"    // the data of a payload of bytes
-	columnWire     = "w"    // the encoding of a proto payload
-	columnFold     = "fold" // words with capital letters, in small ones; see fold.go
-	columnSize     = "z"    // about how many bytes the entry takes
-	columnOpaque   = "raw"  // the entry's record, if the other columns cannot say all of it
+	columnForm     = "F"   // what the row says of the entry, see below
+	columnLog      = "Log" // the log
+	columnType     = "Of"  // the resource's type
+	columnDelay    = "ad"  // when it was received, in nanoseconds from its time on
+	columnBucket   = "b"   // the bucket
+	columnBytes    = "d"   // the data of a payload of bytes
+	columnInsertID = "id"  // the insert id
+	columnKind     = "k"   // the kind of the payload
+	columnMessage  = "msg" // textPayload
+	columnOrigin   = "o"   // the origin
+	columnSeq      = "q"   // the number in it
+	columnOpaque   = "raw" // the entry's record, if the other columns cannot say all of it
+	columnSeverity = "sev" // the severity, if it is not 0
+	columnSpan     = "sp"  // the span
+	columnShape    = "t"   // the shape of the payload, see shape.go
+	columnTrace    = "tr"  // the trace
+	columnSampled  = "ts"  // "1" if the trace was sampled
+	columnTypeURL  = "tu"  // the type of a proto payload
+	columnWire     = "w"   // the encoding of a proto payload
+	columnExtras   = "xt"  // the shape of Extra
+	columnSize     = "z"   // about how many bytes the entry takes
+	columnFold     = "zw"  // words with capital letters, in small ones; see fold.go
 
-	labelPrefix    = "l." // labels
-	resourcePrefix = "r." // labels of the resource
+	resourcePrefix = "R." // labels of the resource
 	jsonPrefix     = "j." // values in a JSON payload
+	labelPrefix    = "l." // labels
 	protoPrefix    = "p." // values in a proto payload
 	extraPrefix    = "x." // values in Extra
 
 	// arraySuffix marks a column that has a whole array, as JSON.
 	arraySuffix = "[]"
+)
+
+// A form is what the columns of a row say of its entry. It is a tag of the row's
+// stream, so the rows of a form are found without looking at others.
+const (
+	// formASCII is of a row whose texts are all of ASCII, of which the engine
+	// and logstore.Match have the same idea of words.
+	formASCII = "a"
+	// formText is of one with other texts.
+	formText = "t"
+	// formRecord is of one that is kept as a record.
+	formRecord = "r"
+	// formKeyed follows the first two if the labels of the resource are tags
+	// of the stream too.
+	formKeyed = "k"
 )
 
 // The engine's bounds on a row, which it drops when it is beyond, with room
@@ -65,11 +86,15 @@ type row struct {
 	name []byte
 	// fold are the folded words so far, by line.
 	fold []byte
-	// opaque says that the columns do not say all of the entry.
-	opaque bool
-	// keyed is how many of the first fields are what rows are kept together by:
-	// the log and the type of the resource.
-	keyed int
+	// keys are sorted keys of labels.
+	keys []string
+	// opaque says that the columns do not say all of the entry, wide that its
+	// texts are not of ASCII alone.
+	opaque, wide bool
+	// plain is how many of the first fields are what rows are kept together by at
+	// least: the form, the log and the type of the resource. keyed is how many
+	// they are with the resource's labels.
+	plain, keyed int
 	// size is about how many bytes the entry takes.
 	size int
 }
@@ -86,6 +111,13 @@ func (r *row) add(name, value string) {
 	r.fields = append(r.fields, logstorage.Field{Name: name, Value: value})
 }
 
+// number adds a column with a number.
+func (r *row) number(name string, n int64) {
+	start := len(r.name)
+	r.name = strconv.AppendInt(r.name, n, 10)
+	r.add(name, bytesString(r.name[start:]))
+}
+
 // text adds a column that texts are looked for in.
 func (r *row) text(name, value string) {
 	r.add(name, value)
@@ -94,36 +126,76 @@ func (r *row) text(name, value string) {
 
 // set makes it the row of an entry. The row refers to the entry's memory.
 func (r *row) set(e *logstore.Entry) error {
-	*r = row{fields: r.fields[:0], shape: r.shape[:0], extras: r.extras[:0], name: r.name[:0], fold: r.fold[:0]}
+	*r = row{fields: r.fields[:0], shape: r.shape[:0], extras: r.extras[:0], name: r.name[:0], fold: r.fold[:0], keys: r.keys[:0]}
+	p := &e.Payload
+	r.fields = append(r.fields, logstorage.Field{Name: columnForm})
 	r.text(columnLog, e.Log)
 	r.text(columnType, e.ResourceType)
+	r.plain = len(r.fields)
+	r.labels(resourcePrefix, e.ResourceLabels)
 	r.keyed = len(r.fields)
+	r.number(columnDelay, e.Received.UnixNano()-e.Time.UnixNano())
 	r.add(columnBucket, e.Bucket)
-	r.text(columnInsertID, e.InsertID)
-	r.add(columnReceived, strconv.FormatInt(e.Received.UnixNano(), 10))
-	if e.Severity != 0 {
-		r.add(columnSeverity, strconv.Itoa(int(e.Severity)))
+	if p.Kind == logstore.Bytes {
+		r.add(columnBytes, bytesString(p.Data))
+		r.opaque = r.opaque || len(p.Wire) > 0
 	}
-	r.text(columnTrace, e.Trace)
+	r.text(columnInsertID, e.InsertID)
+	if p.Kind == logstore.JSON {
+		r.shape = r.flatten(r.shape, jsonPrefix, p.Data)
+	}
+	if p.Kind != 0 {
+		r.number(columnKind, int64(p.Kind))
+	}
+	r.labels(labelPrefix, e.Labels)
+	if p.Kind == logstore.Text {
+		r.text(columnMessage, bytesString(p.Data))
+	}
+	r.add(columnOrigin, e.Origin)
+	if p.Kind == logstore.Proto && len(p.Data) > 0 {
+		r.shape = r.flatten(r.shape, protoPrefix, p.Data)
+	}
+	r.add(columnSeq, strconv.FormatUint(e.Seq, 10))
+	if e.Severity != 0 {
+		r.number(columnSeverity, int64(e.Severity))
+	}
 	r.text(columnSpan, e.SpanID)
+	r.add(columnShape, bytesString(r.shape))
+	r.text(columnTrace, e.Trace)
 	if e.TraceSampled {
 		r.add(columnSampled, "1")
 	}
-	r.add(columnOrigin, e.Origin)
-	r.add(columnSeq, strconv.FormatUint(e.Seq, 10))
-	r.labels(resourcePrefix, e.ResourceLabels)
-	r.labels(labelPrefix, e.Labels)
-	r.payload(&e.Payload)
+	r.text(columnTypeURL, p.TypeURL)
+	if p.Kind == logstore.Proto {
+		r.add(columnWire, bytesString(p.Wire))
+	}
 	if len(e.Extra) > 0 {
 		r.extras = r.flatten(r.extras, extraPrefix, e.Extra)
 		r.add(columnExtras, bytesString(r.extras))
 	}
+	return r.finish(e)
+}
+
+// finish adds what is known once all else is.
+func (r *row) finish(e *logstore.Entry) error {
 	if r.opaque || len(r.fields) > maxColumns || r.size > maxRow {
 		return r.hide(e)
 	}
+	r.number(columnSize, int64(roughly(r.size)))
 	r.add(columnFold, bytesString(bytes.TrimSpace(r.fold)))
-	r.add(columnSize, strconv.Itoa(r.size))
+	form := formASCII
+	if r.wide {
+		form = formText
+	}
+	r.fields[0].Value = form
 	return nil
+}
+
+// roughly is a size to the nearest quarter of a power of two: a block has few of
+// these, which the engine keeps in next to nothing.
+func roughly(size int) int {
+	step := max(1, 1<<bits.Len(uint(size))>>3)
+	return (size + step/2) / step * step
 }
 
 // hide makes it a row that has little but the entry's record, and is looked
@@ -136,19 +208,26 @@ func (r *row) hide(e *logstore.Entry) error {
 	kept := r.fields[:0]
 	for _, f := range r.fields {
 		switch f.Name {
-		case columnBucket, columnLog, columnType, columnInsertID, columnReceived, columnSeverity, columnOrigin, columnSeq:
+		case columnForm, columnBucket, columnLog, columnType, columnInsertID, columnDelay, columnSeverity, columnOrigin, columnSeq:
 			kept = append(kept, f)
 		}
 	}
-	r.fields = kept
-	r.add(columnSize, strconv.Itoa(len(record)))
+	r.fields, r.keyed = kept, r.plain
+	r.fields[0].Value = formRecord
+	r.number(columnSize, int64(roughly(len(record))))
 	r.add(columnOpaque, bytesString(record))
 	return nil
 }
 
-// labels adds a column for each label.
+// labels adds a column for each label, by key.
 func (r *row) labels(prefix string, labels map[string]string) {
-	for k, v := range labels {
+	r.keys = r.keys[:0]
+	for k := range labels {
+		r.keys = append(r.keys, k)
+	}
+	slices.Sort(r.keys)
+	for _, k := range r.keys {
+		v := labels[k]
 		if v == "" || !plainName(k) {
 			r.opaque = true
 			return
@@ -162,32 +241,18 @@ func (r *row) labels(prefix string, labels map[string]string) {
 // plainName reports whether a label's key or a key of JSON can be part of the
 // name of a column.
 func plainName(k string) bool {
-	return len(k) <= maxName-len(jsonPrefix)-len(arraySuffix) && !strings.ContainsAny(k, "\x00\x1f*[\\") && strings.ToValidUTF8(k, "") == k
-}
-
-// payload adds the columns of a payload.
-func (r *row) payload(p *logstore.Payload) {
-	if p.Kind == 0 {
-		return
+	if len(k) > maxName-len(jsonPrefix)-len(arraySuffix) {
+		return false
 	}
-	r.add(columnKind, strconv.Itoa(int(p.Kind)))
-	r.text(columnTypeURL, p.TypeURL)
-	switch p.Kind {
-	case logstore.Text:
-		r.text(columnMessage, bytesString(p.Data))
-	case logstore.JSON:
-		r.shape = r.flatten(r.shape, jsonPrefix, p.Data)
-		r.add(columnShape, bytesString(r.shape))
-	case logstore.Proto:
-		if len(p.Data) > 0 {
-			r.shape = r.flatten(r.shape, protoPrefix, p.Data)
-			r.add(columnShape, bytesString(r.shape))
+	for i := range len(k) {
+		switch b := k[i]; {
+		case b == 0, b == '\x1f', b == '*', b == '[', b == '\\':
+			return false
+		case b >= utf8.RuneSelf:
+			return !strings.ContainsAny(k, "\x00\x1f*[\\") && utf8.ValidString(k)
 		}
-		r.add(columnWire, string(p.Wire))
-	default:
-		r.add(columnBytes, bytesString(p.Data))
-		r.opaque = r.opaque || len(p.Wire) > 0
 	}
+	return true
 }
 
 // cells are the columns of a block of rows, by what they are of an entry.
@@ -230,8 +295,6 @@ func (c *cells) open(block *logstorage.DataBlock) bool {
 			c.labels = append(c.labels, labelColumn{key, false, column.Values})
 		case isResource:
 			c.labels = append(c.labels, labelColumn{resource, true, column.Values})
-		case name == "_msg":
-			c.byName[columnMessage] = column.Values
 		case len(name) >= len(jsonPrefix) && name[1] == '.':
 			c.parts[name] = column.Values
 		default:
@@ -276,7 +339,7 @@ func (c *cells) entry(project string, i int) (logstore.Entry, error) {
 	}
 	e := logstore.Entry{
 		Project: project, Bucket: strings.Clone(c.at(columnBucket, i)), Log: strings.Clone(c.at(columnLog, i)),
-		Time: utc(c.times[i]), Received: utc(number(c.at(columnReceived, i))),
+		Time: utc(c.times[i]), Received: utc(c.times[i] + number(c.at(columnDelay, i))),
 		InsertID: strings.Clone(c.at(columnInsertID, i)), Severity: logstore.Severity(number(c.at(columnSeverity, i))),
 		ResourceType: strings.Clone(c.at(columnType, i)), Trace: strings.Clone(c.at(columnTrace, i)),
 		SpanID: strings.Clone(c.at(columnSpan, i)), TraceSampled: c.at(columnSampled, i) != "",

@@ -20,11 +20,7 @@ import (
 func filled(t require.TestingT, r *row) (logstore.Entry, error) {
 	var columns []logstorage.BlockColumn
 	for _, f := range r.fields {
-		name := f.Name
-		if name == "" {
-			name = "_msg"
-		}
-		columns = append(columns, logstorage.BlockColumn{Name: name, Values: []string{f.Value}})
+		columns = append(columns, logstorage.BlockColumn{Name: f.Name, Values: []string{f.Value}})
 	}
 	columns = append(columns, logstorage.BlockColumn{Name: "_time", Values: []string{"2026-11-20T12:00:00Z"}})
 	var block logstorage.DataBlock
@@ -75,9 +71,9 @@ func TestRow_PayloadsComeBackByteForByte(t *testing.T) {
 	f(`{"a":""}`, `{"a":""}`)
 	f(`{"a":{"b":{}},"c":null}`, `{"a":{"b":{}},"c":null}`)
 	f(`{"user":{"name":"Ann","n":4},"tags":["a",{"b":[1]}],"ok":true}`, `{"user":{"name":"","n":0},"tags":[],"ok":0}`,
-		"j.user.name=Ann", "j.user.n=4", `j.tags[]=["a",{"b":[1]}]`, "j.ok=true")
+		"j.ok=true", `j.tags[]=["a",{"b":[1]}]`, "j.user.n=4", "j.user.name=Ann")
 	f(`{"n":[1,0.10,-0,1E+5],"x":1e5,"y":0.10,"z":-0,"long":12345678901234567890123}`, `{"n":[],"x":1,"y":0,"z":0,"long":0}`,
-		"j.n[]=[1,0.10,-0,1E+5]", "j.x=1e5", "j.y=0.10", "j.z=-0", "j.long=12345678901234567890123")
+		"j.long=12345678901234567890123", "j.n[]=[1,0.10,-0,1E+5]", "j.x=1e5", "j.y=0.10", "j.z=-0")
 	f(`{"a.b":1,"a":{"b":2}}`, `{"a.b":0,"a":{"b":0}}`, "j.a\x1fb=1", "j.a.b=2")
 	f(`{"":1,"a":{"":2}}`, `{"":0,"a":{"":0}}`, "j.=1", "j.a.=2")
 	f(`{"":{"a":1},"a":2}`, `{"":{"a":0},"a":0}`, "j..a=1", "j.a=2")
@@ -143,6 +139,9 @@ func FuzzRow(f *testing.F) {
 		}
 		var r row
 		require.NoError(t, r.set(&e))
+		if !r.opaque {
+			require.True(t, slices.IsSortedFunc(r.fields, func(a, b logstorage.Field) int { return strings.Compare(a.Name, b.Name) }))
+		}
 		got, err := filled(t, &r)
 		require.NoError(t, err)
 		require.Equal(t, e, got)
@@ -153,7 +152,7 @@ func FuzzRow(f *testing.F) {
 // than it need be.
 func TestCompile(t *testing.T) {
 	t.Parallel()
-	f := func(text, want string, exact bool) {
+	f := func(text, want string, exact exactness) {
 		t.Helper()
 		expr, err := filter.Parse(text)
 		require.NoError(t, err)
@@ -163,26 +162,31 @@ func TestCompile(t *testing.T) {
 		_, err = logstorage.ParseQuery("(" + got.query + ") or " + opaqueRows)
 		require.NoError(t, err, got.query)
 	}
-	f("", "*", true)
-	f("severity>=ERROR", `"sev":range[500, 2147483647]`, true)
-	f("severity=DEFAULT", `("sev":range[0, 0] or !("sev":*))`, true)
-	f("NOT severity>ERROR", `!("sev":range[501, 2147483647])`, true)
-	f(`resource.type="Device"`, `"rt":="device" or (("fold":"device") "rt":~"^[dD][eE][vV][iI][cC][eE]$")`, true)
-	f(`labels.n="7-8"`, `"l.n":="7-8"`, true)
-	f(`trace="abc" severity<INFO`, `("tr":="abc" or (("fold":"abc") "tr":~"^[aA][bB][cC]$")) (("sev":range[-2147483648, 199] or !("sev":*)))`, true)
-	f(`jsonPayload.a.b="x"`, `"j.a.b":="x" or (("fold":"x") "j.a.b":~"^[xX]$") or "j.a[]":* or "j.a.b[]":*`, false)
-	f(`jsonPayload.n>=5`, `"j.n":range[5, inf) or "t":*"\"n\":1"* or "t":*"\"n\":\""* or "j.n[]":*`, false)
-	f(`jsonPayload.a:*`, `"t":*"\"a\":"* or "j.a[]":*`, false)
-	f(`NOT jsonPayload.a="x"`, "*", false)
-	f(`labels.a!="x"`, "*", false)
-	f(`textPayload=~"^a.c$"`, `_msg:~"^a.c$"`, false)
-	f(`textPayload=~"^$"`, "*", false)
-	f(`log_id("syslog")`, `"log":="syslog" or (("fold":"syslog") "log":~"^[sS][yY][sS][lL][oO][gG]$")`, true)
-	f(`logName="projects/p/logs/a%2Fb"`, `"log":="a/b" or (("fold":"a" or "fold":"b") "log":~"^[aA]/[bB]$")`, false)
-	f(`insertId="7" OR insertId="8"`, `("id":="7") or ("id":="8")`, true)
-	f(`labels."odd*key"="x"`, "*", false)
-	f(`textPayload:"a b_c d"`, `(_msg:*"a"* or "fold":*"a"*) (_msg:"b_c" or "fold":"b_c") (_msg:*"d"* or "fold":*"d"*)`, false)
-	f(`SEARCH(textPayload, "b_c")`, `((_msg:"b" or "fold":"b")) ((_msg:"c" or "fold":"c"))`, false)
+	f("", "*", always)
+	f("severity>=ERROR", `"sev":range[500, 2147483647]`, always)
+	f("severity=DEFAULT", `("sev":range[0, 0] or !("sev":*))`, always)
+	f("NOT severity>ERROR", `!("sev":range[501, 2147483647])`, always)
+	f(`resource.type="Device"`, `"Of":="device" or (("zw":"device") "Of":~"^[dD][eE][vV][iI][cC][eE]$")`, always)
+	f(`labels.n="7-8"`, `"l.n":="7-8"`, always)
+	f(`trace="abc" severity<INFO`, `("tr":="abc" or (("zw":"abc") "tr":~"^[aA][bB][cC]$")) (("sev":range[-2147483648, 199] or !("sev":*)))`, always)
+	f(`jsonPayload.a.b="x"`, `"j.a.b":="x" or (("zw":"x") "j.a.b":~"^[xX]$") or "j.a[]":* or "j.a.b[]":*`, never)
+	f(`jsonPayload.n>=5`, `"j.n":range[5, inf) or "t":*"\"n\":1"* or "t":*"\"n\":\""* or "j.n[]":*`, never)
+	f(`jsonPayload.a:*`, `"t":*"\"a\":"* or "j.a[]":*`, never)
+	f(`NOT jsonPayload.a="x"`, "*", never)
+	f(`labels.a!="x"`, "*", never)
+	f(`textPayload=~"^a.c$"`, `"msg":~"^a.c$"`, never)
+	f(`textPayload=~"^$"`, "*", never)
+	f(`log_id("syslog")`, `"Log":="syslog" or (("zw":"syslog") "Log":~"^[sS][yY][sS][lL][oO][gG]$")`, always)
+	f(`logName="projects/p/logs/a%2Fb"`, `"Log":="a/b" or (("zw":"a" or "zw":"b") "Log":~"^[aA]/[bB]$")`, never)
+	f(`insertId="7" OR insertId="8"`, `("id":="7") or ("id":="8")`, always)
+	f(`labels."odd*key"="x"`, "*", never)
+	f(`textPayload:"a b_c d"`, `(("msg":*"a"* or "zw":*"a"*) ("msg":"b_c" or "zw":"b_c") ("msg":*"d"* or "zw":*"d"*)) "msg":~"[aA] [bB]_[cC] [dD]"`, inASCII)
+	f(`textPayload:"b_c"`, `"msg":*"b_c"* or ("zw":*"b_c"* "msg":~"[bB]_[cC]")`, inASCII)
+	f(`textPayload:"é"`, `("msg":*"é"* or "zw":*"é"*)`, never)
+	f(`NOT labels.x:"y"`, `!("l.x":*"y"* or ("zw":*"y"* "l.x":~"[yY]")) or !("F":in("a","ak"))`, inASCII)
+	f(`SEARCH(textPayload, "b_C")`, `("msg":"b" or ("zw":"b" "msg":~"(^|[^0-9A-Za-z])[bB]($|[^0-9A-Za-z])")) ("msg":"c" or ("zw":"c" "msg":~"(^|[^0-9A-Za-z])[cC]($|[^0-9A-Za-z])"))`, inASCII)
+	f("SEARCH(textPayload, \"a `b c`\")", `("msg":"a" or ("zw":"a" "msg":~"(^|[^0-9A-Za-z])[aA]($|[^0-9A-Za-z])")) (("msg":"b" or "zw":"b") ("msg":"c" or "zw":"c"))`, never)
+	f(`SEARCH("b")`, "("+anywhere.contain("b", true)+")", never)
 }
 
 func TestPage_KeepsWhatComesFirst(t *testing.T) {

@@ -143,10 +143,17 @@ func (s *Store) newReaders() *readers {
 	return &readers{cells: make(map[uint]*cells), limit: s.options.MaxRead}
 }
 
+// needless are the columns that no entry is made of.
+const needless = "_stream, _stream_id, " + columnForm + ", " + columnFold + ", " + columnSize
+
 // matching hands on the entries that a selection selects of those that a query
-// of the engine finds. Several may come at once.
+// of the engine finds, of any if there is a limit. Several may come at once.
 func (s *Store) matching(ctx context.Context, r *readers, q matchingQuery, each func(e *logstore.Entry) error) error {
-	return s.search(ctx, q.tenants, q.query, q.at, func(worker uint, b *logstorage.DataBlock) error {
+	query := q.query + " | delete " + needless
+	if q.limit > 0 {
+		query += " | limit " + strconv.Itoa(q.limit)
+	}
+	return s.search(ctx, q.tenants, query, q.at, func(worker uint, b *logstorage.DataBlock) error {
 		c, err := r.open(worker, b)
 		if err != nil {
 			return err
@@ -168,29 +175,83 @@ func (s *Store) matching(ctx context.Context, r *readers, q matchingQuery, each 
 
 // matchingQuery is what Store.matching asks.
 type matchingQuery struct {
-	project  string
-	tenants  []logstorage.TenantID
+	project string
+	tenants []logstorage.TenantID
+	found   found
+	// query finds all that is selected, and maybe more.
 	query    string
 	at       span
 	selector *logstore.Selector
+	// limit is the most rows to look at; 0 is no limit.
+	limit int
 }
 
 // prepare makes a query of a selection.
-func (s *Store) prepare(sel logstore.Selection) (matchingQuery, found, error) {
+func (s *Store) prepare(sel logstore.Selection) (matchingQuery, error) {
 	selector, err := sel.Matcher()
 	if err != nil {
-		return matchingQuery{}, found{}, err
+		return matchingQuery{}, err
 	}
-	f := compile(sel.Filter)
-	q := matchingQuery{project: sel.Project, tenants: s.tenants.some(sel.Project, sel.Buckets), query: f.query, at: spanOf(sel.Narrow()), selector: selector}
-	if f.query != everything {
-		q.query = "(" + f.query + ") or " + opaqueRows
+	q := matchingQuery{
+		project: sel.Project, tenants: s.tenants.some(sel.Project, sel.Buckets), found: compile(sel.Filter),
+		at: spanOf(sel.Narrow()), selector: selector,
 	}
-	return q, f, nil
+	q.query = s.within(q.found, q.found.orOpaque(), "")
+	return q, nil
+}
+
+// orOpaque is the query for what a filter finds and for the rows that are looked
+// into whatever it is.
+func (f found) orOpaque() string {
+	if f.query == everything {
+		return everything
+	}
+	return "(" + f.query + ") or " + opaqueRows
 }
 
 // opaqueRows finds the rows that are looked into whatever is looked for.
 var opaqueRows = named(columnOpaque) + everything
+
+// within is a query in the streams that may have what a filter finds, of those
+// that have a tag if it is not "".
+func (s *Store) within(f found, query, form string) string {
+	var terms []string
+	for _, list := range f.tags {
+		var every, labels []string
+		for _, t := range list {
+			term := strconv.Quote(t.column) + "=~" + strconv.Quote(t.pattern)
+			if strings.HasPrefix(t.column, resourcePrefix) {
+				labels = append(labels, term)
+			} else {
+				every = append(every, term)
+			}
+		}
+		if form != "" {
+			every = append(every, form)
+		}
+		terms = append(terms, strings.Join(append(slices.Clone(every), labels...), ","))
+		if len(labels) > 0 {
+			terms = append(terms, strings.Join(append(every, unkeyedStreams), ","))
+		}
+	}
+	switch {
+	case len(terms) > 0:
+	case form != "":
+		terms = []string{form}
+	default:
+		return query
+	}
+	return s.streams.filter(terms...) + " (" + query + ")"
+}
+
+// The tags of streams by form.
+const (
+	unkeyedStreams  = columnForm + `!~"[` + formASCII + formText + `]` + formKeyed + `"`
+	columnStreams   = columnForm + `=~"[` + formASCII + formText + `]` + formKeyed + `?"`
+	noColumnStreams = columnForm + `!~"[` + formASCII + formText + `]` + formKeyed + `?"`
+	asciiStreams    = columnForm + `=~"` + formASCII + formKeyed + `?"`
+	noASCIIStreams  = columnForm + `!~"` + formASCII + formKeyed + `?"`
+)
 
 // Since implements logstore.Writer.
 func (s *Store) Since(ctx context.Context, origin string, seq uint64) ([]uint64, error) {

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 )
 
 // A JSON object becomes a column for each of its values and a shape, from which
@@ -51,10 +54,12 @@ type flattener struct {
 // cannot take apart makes the row opaque.
 func (r *row) flatten(shape []byte, prefix string, data []byte) []byte {
 	f := flattener{row: r, shape: shape, data: data, path: append(make([]byte, 0, 128), prefix...)}
+	had := len(r.fields)
 	f.object(0)
 	if f.failed || f.at != len(data) {
 		r.opaque = true
 	}
+	slices.SortFunc(r.fields[had:], func(a, b logstorage.Field) int { return strings.Compare(a.Name, b.Name) })
 	return f.shape
 }
 
