@@ -166,15 +166,18 @@ func New(ctx context.Context, inner tsdb.Store, db *sql.DB, options Options) (*K
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	options.Member = cmp.Or(options.Member, rand.Text())
-	k := &Keeper{inner: inner, state: state{db}, options: options, log: options.Logger}
+	prepared, err := newState(ctx, db)
+	if err != nil {
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
+	}
+	k := &Keeper{inner: inner, state: prepared, options: options, log: options.Logger}
 	k.marks.most = options.MaxMarks
 	k.rules.Store(&map[metricID][]*Rule{})
-	err := k.Refresh(ctx)
-	if err == nil {
+	if err = k.Refresh(ctx); err == nil {
 		err = k.state.prune(ctx, k.oldest())
 	}
 	if err != nil {
-		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: errors.Join(err, prepared.close())}
 	}
 	return k, nil
 }
@@ -360,5 +363,5 @@ func visible(sel tsdb.Selection) error {
 // close the storage.
 func (k *Keeper) Close() error {
 	ctx := context.Background()
-	return errors.Join(k.Sync(ctx), wrap("give leases back", k.state.leave(ctx, k.options.Member)))
+	return errors.Join(k.Sync(ctx), wrap("give leases back", k.state.leave(ctx, k.options.Member)), k.state.close())
 }

@@ -69,7 +69,29 @@ CREATE TABLE IF NOT EXISTS rollup_members (
 `
 
 // state is the SQL database that the writers of one storage share.
-type state struct{ db *sql.DB }
+type state struct {
+	db *sql.DB
+	// selectCovered and selectMarks are what every question about a rollup asks:
+	// preparing them takes longer than answering.
+	selectCovered, selectMarks *sql.Stmt
+}
+
+// newState prepares what is asked often.
+func newState(ctx context.Context, db *sql.DB) (s state, err error) {
+	s.db = db
+	if s.selectCovered, err = db.PrepareContext(ctx,
+		`SELECT r.start, min(s.frontier) FROM rollups r JOIN rollup_slots s ON s.rollup = r.id WHERE r.id = ? GROUP BY r.id`); err != nil {
+		return s, err
+	}
+	s.selectMarks, err = db.PrepareContext(ctx, `SELECT series, ending FROM rollup_marks WHERE rollup = ? AND ending BETWEEN ? AND ? LIMIT ?`)
+	if err != nil {
+		return s, errors.Join(err, s.selectCovered.Close())
+	}
+	return s, nil
+}
+
+// close gives back what was prepared.
+func (s state) close() error { return errors.Join(s.selectCovered.Close(), s.selectMarks.Close()) }
 
 // transaction runs f in a transaction.
 func (s state) transaction(ctx context.Context, f func(tx *sql.Tx) error) error {
@@ -89,11 +111,16 @@ type querier interface {
 }
 
 // each calls f with the rows of a query, as a function that scans one.
-func each(ctx context.Context, q querier, f func(scan func(...any) error) error, query string, args ...any) (err error) {
+func each(ctx context.Context, q querier, f func(scan func(...any) error) error, query string, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
+	return eachOf(rows, f)
+}
+
+// eachOf calls f with rows, as a function that scans one, and closes them.
+func eachOf(rows *sql.Rows, f func(scan func(...any) error) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := f(rows.Scan); err != nil {
@@ -245,9 +272,7 @@ func (s state) loadTargets(ctx context.Context, q querier, rules []*Rule) error 
 // covered is the interval whose windows were computed of every series: those
 // that end after start, up to the frontier.
 func (s state) covered(ctx context.Context, id string) (start, frontier tsdb.Millis, err error) {
-	err = s.db.QueryRowContext(ctx,
-		`SELECT r.start, min(s.frontier) FROM rollups r JOIN rollup_slots s ON s.rollup = r.id WHERE r.id = ? GROUP BY r.id`, id).
-		Scan(&start, &frontier)
+	err = s.selectCovered.QueryRowContext(ctx, id).Scan(&start, &frontier)
 	if errors.Is(err, sql.ErrNoRows) { // removed: nothing is covered
 		return 0, 0, nil
 	}
@@ -324,8 +349,12 @@ func (s state) marked(ctx context.Context) (map[string]bool, error) {
 // marksIn reads which windows that end in the closed interval are marked, at
 // most limit of them.
 func (s state) marksIn(ctx context.Context, id string, iv tsdb.Interval, limit int) ([]mark, error) {
+	rows, err := s.selectMarks.QueryContext(ctx, id, iv.Start, iv.End, limit)
+	if err != nil {
+		return nil, err
+	}
 	var all []mark
-	err := each(ctx, s.db, func(scan func(...any) error) error {
+	err = eachOf(rows, func(scan func(...any) error) error {
 		var m mark
 		var key []byte
 		if err := scan(&key, &m.end); err != nil {
@@ -334,7 +363,7 @@ func (s state) marksIn(ctx context.Context, id string, iv tsdb.Interval, limit i
 		m.series = string(key)
 		all = append(all, m)
 		return nil
-	}, `SELECT series, ending FROM rollup_marks WHERE rollup = ? AND ending BETWEEN ? AND ? LIMIT ?`, id, iv.Start, iv.End, limit)
+	})
 	return all, err
 }
 
