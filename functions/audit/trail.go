@@ -24,8 +24,12 @@ import (
 // every record of it, and the proof that it is whole.
 const GetTrail = "audit.trails.get"
 
+// RotateKey is the permission, on the platform, to have its trail signed with
+// another key from now on.
+const RotateKey = "audit.keys.rotate"
+
 // Permissions are those that are asked for here and are in no proto file.
-func Permissions() []string { return []string{GetTrail} }
+func Permissions() []string { return []string{GetTrail, RotateKey} }
 
 // Chains is the trail as it is read; it is logstore/audit's.
 type Chains interface {
@@ -45,6 +49,7 @@ type Chains interface {
 //	GET  /v1/projects/P/auditTrail:head    its last checkpoint, as a signed note
 //	POST /v1/projects/P/auditTrail:verify  what the platform finds; the body has notes that were kept
 //	GET  /v1/auditTrail:keys               the public keys, for everybody
+//	POST /v1/auditTrail:rotateKey          signs with another key from now on, and answers with the keys
 //
 // and the same without projects/P for what belongs to no project. A line is one of
 //
@@ -59,6 +64,9 @@ type Doors struct {
 	// Allow is nil when the caller of a context has the permission on the resource
 	// of that name, and else the error to answer with. Nil denies everything.
 	Allow func(ctx context.Context, permission string, name resource.Name) error
+	// Rotate makes the next signing key, which the one before it vouches for; nil
+	// cannot.
+	Rotate func() error
 	// Recorder and Store are where it is recorded who reads; nil does not.
 	Recorder *audit.Recorder
 	Store    *store.Store
@@ -67,16 +75,17 @@ type Doors struct {
 // Routes adds the doors to r.
 func (d *Doors) Routes(r chi.Router) {
 	for _, base := range []string{"/v1/projects/{project}", "/v1"} {
-		r.Get(base+"/auditTrail", d.handle(d.read))
-		r.Get(base+"/auditTrail:head", d.handle(d.head))
-		r.Post(base+"/auditTrail:verify", d.handle(d.verify))
+		r.Get(base+"/auditTrail", d.handle(GetTrail, d.read))
+		r.Get(base+"/auditTrail:head", d.handle(GetTrail, d.head))
+		r.Post(base+"/auditTrail:verify", d.handle(GetTrail, d.verify))
 	}
+	r.Post("/v1/auditTrail:rotateKey", d.handle(RotateKey, d.rotate))
 	r.Get("/v1/auditTrail:keys", func(w http.ResponseWriter, _ *http.Request) { answer(w, "application/json", d.Chains.Keys().JSON()) })
 }
 
-// handle is a handler for who may read the trail of the project of the path,
-// which is recorded.
-func (d *Doors) handle(f func(w http.ResponseWriter, r *http.Request, project string) error) http.HandlerFunc {
+// handle is a handler for who has a permission on the project of the path, which is
+// recorded.
+func (d *Doors) handle(permission string, f func(w http.ResponseWriter, r *http.Request, project string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		project, name := auditv1.Platform, resource.Name("")
 		var err error
@@ -85,12 +94,12 @@ func (d *Doors) handle(f func(w http.ResponseWriter, r *http.Request, project st
 			name, err = resource.Project.Parse("projects/" + id)
 		}
 		ctx, call := d.Recorder.Enter(r.Context(), d.Store, audit.Door{
-			Service: "audit.selvedge.dev", Called: r.Method + " " + chi.RouteContext(r.Context()).RoutePattern(), About: name,
+			Service: "audit.selvedge.dev", Called: r.Method + " " + chi.RouteContext(r.Context()).RoutePattern(), About: name, Writes: permission == RotateKey,
 		})
 		started := &begun{ResponseWriter: w}
 		if err == nil {
-			err = d.allow(ctx, name)
-			call.Asked(ctx, GetTrail, name, err == nil)
+			err = d.allow(ctx, permission, name)
+			call.Asked(ctx, permission, name, err == nil)
 		}
 		if err == nil {
 			err = f(started, r.WithContext(ctx), project)
@@ -117,12 +126,24 @@ func (b *begun) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
-// allow asks whether the caller may read the trail.
-func (d *Doors) allow(ctx context.Context, name resource.Name) error {
+// allow asks whether the caller has the permission.
+func (d *Doors) allow(ctx context.Context, permission string, name resource.Name) error {
 	if d.Allow == nil {
-		return &fault.Error{Op: "audit.Doors", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: GetTrail, Err: errors.New("nobody may: there is no policy")}
+		return &fault.Error{Op: "audit.Doors", Name: string(name), Kind: fault.Denied, Reason: "PERMISSION_DENIED", Field: permission, Err: errors.New("nobody may: there is no policy")}
 	}
-	return d.Allow(ctx, GetTrail, name)
+	return d.Allow(ctx, permission, name)
+}
+
+// rotate makes the next signing key and answers with the public keys.
+func (d *Doors) rotate(w http.ResponseWriter, _ *http.Request, _ string) error {
+	if d.Rotate == nil {
+		return &fault.Error{Op: "audit.Rotate", Kind: fault.Unsupported, Reason: "AUDIT_KEY_ELSEWHERE", Err: errors.New("the signing key is not the platform's to rotate")}
+	}
+	if err := d.Rotate(); err != nil {
+		return err
+	}
+	answer(w, "application/json", d.Chains.Keys().JSON())
+	return nil
 }
 
 // answer answers with a body.

@@ -45,7 +45,7 @@ type change struct {
 
 // audit is `selvedge audit`.
 func (a *app) audit() *cobra.Command {
-	return group("audit", "Who did what, and what it was before", a.auditQuery(), a.auditWho(), a.auditVerify(), a.auditHead(), a.auditExport())
+	return group("audit", "Who did what, and what it was before", a.auditQuery(), a.auditWho(), a.auditVerify(), a.auditHead(), a.auditExport(), a.auditKey())
 }
 
 // auditQuery is `selvedge audit query`.

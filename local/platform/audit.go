@@ -55,7 +55,7 @@ func (p *Platform) openAudit(ctx context.Context, r *resources) (err error) {
 	if err != nil {
 		return fmt.Errorf("open the keys of the audit: %w", err)
 	}
-	p.auditRelay = relayName(keys.Keys())
+	p.auditKeys, p.auditRelay = keys, relayName(keys.Keys())
 	p.trail, err = trail.Open(dir, trail.Options{Signer: keys, Logger: p.log})
 	if err != nil {
 		return fmt.Errorf("open the trail of the audit: %w", err)
@@ -78,6 +78,16 @@ func (p *Platform) openAuditKeys(dir, identity string) (*trail.Keyring, error) {
 		}
 	}
 	return trail.OpenKeyring(dir, name, nil)
+}
+
+// rotateAuditKey makes the next signing key of the trail.
+func (p *Platform) rotateAuditKey() error {
+	if err := p.auditKeys.Rotate(); err != nil {
+		return err
+	}
+	keys := p.auditKeys.Keys()
+	p.log.Info("the audit is signed with another key", slog.String("key", keys[len(keys)-1].ID()))
+	return nil
 }
 
 // relayPrefix begins the names of the relays of all platforms on the database. One

@@ -170,6 +170,7 @@ type Platform struct {
 	auditRules *functionsaudit.Rules
 	audit      *functionsaudit.Service
 	trail      *trail.Trail
+	auditKeys  *trail.Keyring
 	auditRelay string // the name of what relays into trail
 	losses     *ledger.SQL
 	writer     *writer.Function

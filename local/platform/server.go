@@ -70,7 +70,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 			p.collector,
 			cluster{p, kubernetes},
 			p.logDoors,
-			&functionsaudit.Doors{Chains: p.trail, Allow: p.access.Allow, Recorder: p.recorder, Store: p.resources.store},
+			&functionsaudit.Doors{Chains: p.trail, Allow: p.access.Allow, Rotate: p.rotateAuditKey, Recorder: p.recorder, Store: p.resources.store},
 			&ingest.Brokers{Broker: p.broker, Exists: p.eventing.Exists, Limits: p.config.Limits, Authorize: p.access.Authorize, MayPublish: p.access.MayPublish},
 			&ingest.Aftermath{Broker: p.broker, Authorize: p.access.Authorize, Logger: p.log},
 			&snapshots{p: p},

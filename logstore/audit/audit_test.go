@@ -367,3 +367,30 @@ func TestTrail_ManyProjects(t *testing.T) {
 	_, err := trail.Append(t.Context(), wide)
 	require.Equal(t, fault.TooLarge, fault.KindOf(err))
 }
+
+// TestKeyring_RotatesAfterTheClockWasSetBack: what the old key has signed is in its
+// period, also if that is in the future by now.
+func TestKeyring_RotatesAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	now := noon
+	ring, err := audit.OpenKeyring(filepath.Join(dir, "keys"), "audit.test", func() time.Time { return now })
+	require.NoError(t, err)
+	trail, err := audit.Open(dir, audit.Options{Signer: ring, Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	now = noon.Add(time.Hour)
+	add(t, trail, record("p", 0))
+	require.NoError(t, trail.Sign(t.Context()))
+	now = noon.Add(time.Minute)
+	require.NoError(t, ring.Rotate())
+	add(t, trail, record("p", 1))
+	require.NoError(t, trail.Sign(t.Context()))
+	require.Equal(t, 2, verified(t, trail, "p").Checkpoints)
+	name, err := audit.KeyringName(filepath.Join(dir, "keys"))
+	require.NoError(t, err)
+	require.Equal(t, "audit.test", name)
+	name, err = audit.KeyringName(t.TempDir())
+	require.NoError(t, err)
+	require.Empty(t, name)
+	require.NoError(t, trail.Close())
+}

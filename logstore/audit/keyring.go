@@ -37,6 +37,7 @@ type Keyring struct {
 	mu      sync.Mutex
 	private ed25519.PrivateKey
 	keys    chain.Keys
+	signed  time.Time // the time of the latest checkpoint since it was opened
 }
 
 // OpenKeyring opens the keyring in a folder; what is missing is made. name is
@@ -144,7 +145,13 @@ func (k *Keyring) Sign(c *Checkpoint) error {
 	if from := k.keys[len(k.keys)-1].From; c.Time.Before(from) {
 		c.Time = from
 	}
-	return c.Sign(k.private)
+	if err := c.Sign(k.private); err != nil {
+		return err
+	}
+	if c.Time.After(k.signed) {
+		k.signed = c.Time
+	}
+	return nil
 }
 
 // Rotate makes a new signing key, which the one before it vouches for, and
@@ -167,8 +174,10 @@ func (k *Keyring) rotate() error {
 	var old string
 	if n := len(keys); n > 0 {
 		before := &keys[n-1]
-		if key.From.Before(before.From) {
-			key.From = before.From
+		for _, t := range []time.Time{before.From, k.signed} { // where the clock was set back
+			if key.From.Before(t) {
+				key.From = t
+			}
 		}
 		before.Until, old = key.From, k.privateFile(*before)
 		key.Endorse(k.private, k.name)

@@ -19,15 +19,18 @@ type Door struct {
 	Called string
 	// About is what it is about, "" if nobody knows.
 	About resource.Name
+	// Writes says that it changes something: its record is an operation's, and
+	// durable when End returns.
+	Writes bool
 }
 
-// Enter begins the record of a read by a door that is always recorded.
+// Enter begins the record of a call by a door that is always recorded.
 func (r *Recorder) Enter(ctx context.Context, st *store.Store, d Door) (context.Context, *Call) {
 	if r == nil {
 		return ctx, nil
 	}
 	c := &Call{
-		rec: r, store: st, begun: r.o.Now(), called: d.Called, serves: d.Service, about: d.About, read: true,
+		rec: r, store: st, begun: r.o.Now(), called: d.Called, serves: d.Service, about: d.About, read: !d.Writes,
 		by: principalOf(ctx), known: true,
 	}
 	if outer := Of(ctx); outer != nil {

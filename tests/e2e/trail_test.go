@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,14 @@ func TestTrail_OneFlippedBitIsFoundAndNamed(t *testing.T) {
 	require.Contains(t, c.ok("audit", "head", "-p", "p"), "/p\n", "a signed note of all until now")
 	c.ok("audit", "export", copied, "-p", "p")
 	require.Contains(t, c.ok("audit", "verify", copied), "whole")
+	kept := filepath.Join(t.TempDir(), "keys.json")
+	require.NoError(t, os.WriteFile(kept, []byte(c.ok("audit", "key", "list", "-o", "json")), 0o600))
+	require.Contains(t, c.ok("audit", "key", "rotate"), "now on")
+	call(t, p, http.MethodPatch, "/v1/projects/p/devices/pump", nil, map[string]any{"displayName": "other-pump"}, nil)
+	require.Eventually(t, func() bool {
+		return strings.Contains(c.ok("audit", "query", "--platform", `jsonPayload.granted.permission="audit.keys.rotate"`), "rotateKey")
+	}, time.Minute, 50*time.Millisecond, "who rotated is recorded")
+	require.Contains(t, c.ok("audit", "verify", "-p", "p", "--keys", kept), "whole", "across the rotation, by the key of before")
 	stop(t, p)
 	require.Contains(t, c.ok("audit", "verify", data), "whole")
 

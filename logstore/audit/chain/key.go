@@ -137,7 +137,8 @@ func (k Keys) find(id string) (Key, bool) {
 }
 
 // Extend adds those of others that are endorsed by a key that is there, or that
-// was added so. Keys that nobody vouches for count for nothing.
+// was added so, which ends the period of the key that endorses. Keys that nobody
+// vouches for count for nothing.
 func (k Keys) Extend(others Keys) Keys {
 	all := slices.Clone(k)
 	for again := true; again; {
@@ -146,13 +147,17 @@ func (k Keys) Extend(others Keys) Keys {
 			if _, have := all.find(o.ID()); have {
 				continue
 			}
-			by, ok := all.find(o.By)
-			if !ok {
+			i := slices.IndexFunc(all, func(k Key) bool { return k.ID() == o.By })
+			if i < 0 {
 				continue
 			}
+			by := &all[i]
 			public, err := by.Public()
 			if _, bad := o.Public(); err != nil || bad != nil || !ed25519.Verify(public, o.endorsed(), o.Endorsement) {
 				continue
+			}
+			if by.Until.IsZero() || o.From.Before(by.Until) {
+				by.Until = o.From // it said so itself
 			}
 			all, again = append(all, o), true
 		}
