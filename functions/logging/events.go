@@ -55,6 +55,32 @@ func entryOfEvent(e *event.Event) (logstore.Entry, error) {
 	return out, nil
 }
 
+// PutEvents writes events of a project as the function does. The result has for
+// each of them nil or why it was refused; an error is of all.
+func (d *Doors) PutEvents(ctx context.Context, project string, events []event.Event) ([]error, error) {
+	verdicts := make([]error, len(events))
+	entries, places := map[string][]logstore.Entry{}, map[string][]int{} // by device
+	for i := range events {
+		e, err := entryOfEvent(&events[i])
+		if err != nil {
+			verdicts[i] = &fault.Error{Op: "logging.PutEvents", Kind: fault.Invalid, Reason: "NO_JSON_FORM", Field: "data", Err: err}
+			continue
+		}
+		device := deviceOf(&events[i])
+		entries[device], places[device] = append(entries[device], e), append(places[device], i)
+	}
+	for device, of := range entries {
+		found, err := d.Put(ctx, project, device, of)
+		if err != nil {
+			return nil, err
+		}
+		for i, err := range found {
+			verdicts[places[device][i]] = err
+		}
+	}
+	return verdicts, nil
+}
+
 // encode is an event in CloudEvents' JSON. Data that would not come back from it
 // as it was, such as text in no UTF-8, is put in base64.
 func encode(e *event.Event) ([]byte, error) {

@@ -2,6 +2,7 @@ package logging_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -233,4 +234,25 @@ func TestEvents_FromAnotherProcess(t *testing.T) {
 	f.Entries = logging.NewRemote(&client.Client{URL: "http://127.0.0.1:1", Key: admin})
 	_, err = f.Handle(t.Context(), alert("p", 2))
 	require.Equal(t, fault.Unavailable, fault.KindOf(err), "it is delivered again")
+}
+
+// Events that an earlier release stored are found as those that come in.
+func TestDoors_PutEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bad := alert("p", 3)
+	bad.DataEncoded = []byte(`{`)
+	verdicts, err := w.doors.PutEvents(t.Context(), "p", []event.Event{alert("p", 1), bad, alert("p", 2)})
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(verdicts[0], verdicts[2]))
+	require.NoError(t, w.handle(alert("p", 2)), "again")
+	var answer struct{ Events []struct{ ID string } }
+	_, _, body := w.send(project, http.MethodGet, "/v1/projects/p/events", "")
+	require.NoError(t, json.Unmarshal(body, &answer))
+	ids := map[string]int{}
+	for _, e := range answer.Events {
+		ids[e.ID]++
+	}
+	require.Equal(t, 1, ids["1"])
+	require.Equal(t, 1, ids["2"])
 }

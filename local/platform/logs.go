@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"selvedge.dev/functions/logging"
@@ -63,10 +64,15 @@ func (p *Platform) openLogDoors() {
 	p.lines = newLines(p.intake.Write, p.logDoors.Lost, p.log)
 }
 
-// runLogs deletes what is older than it is to be kept, until ctx ends.
+// runLogs deletes what is older than it is to be kept, until ctx ends, and moves
+// into the logs what earlier releases had elsewhere.
 func (p *Platform) runLogs(ctx context.Context) error {
 	worker := retention.Worker{Keeper: p.logs, Policies: p.logPolicies, Logger: p.log}
+	old := alerts{db: p.db, put: p.logDoors.PutEvents, lost: p.logDoors.Lost, log: p.log, retry: alertRetry}
+	var running sync.WaitGroup
+	running.Go(func() { old.move(ctx) })
 	worker.Run(ctx)
+	running.Wait()
 	return nil
 }
 
