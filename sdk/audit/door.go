@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
@@ -120,14 +121,11 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // rejected is as what the request was rejected, by its status or by that of
 // gRPC, which is in the trailer.
 func (w *watched) rejected() (fault.Kind, bool) {
+	header := w.Header()
+	codes := slices.Concat(header["Grpc-Status"], header[http.TrailerPrefix+"Grpc-Status"])
 	for _, kind := range []fault.Kind{fault.Denied, fault.Unauthenticated} {
-		if w.status == kind.HTTPStatus() {
+		if w.status == kind.HTTPStatus() || len(codes) > 0 && slices.Contains(codes, fmt.Sprint(kind.Code())) {
 			return kind, true
-		}
-		for _, prefix := range []string{"", http.TrailerPrefix} {
-			if w.Header().Get(prefix+"Grpc-Status") == fmt.Sprint(kind.Code()) {
-				return kind, true
-			}
 		}
 	}
 	return 0, false

@@ -17,10 +17,11 @@ import (
 )
 
 // rules checks what proto files say about values: buf.validate, and REQUIRED of
-// google.api.field_behavior. All is compiled when it is made.
+// google.api.field_behavior. The former are compiled when a message of a type is
+// first checked, by the validator that all services of the program share: one has
+// a megabyte or two of its own.
 type rules struct {
-	validator protovalidate.Validator
-	required  map[protoreflect.FullName]*required
+	required map[protoreflect.FullName]*required
 }
 
 // required are the fields of a type that must be set.
@@ -30,13 +31,9 @@ type required struct {
 	in []protoreflect.FieldDescriptor
 }
 
-// newRules compiles the rules of types.
-func newRules(types []protoreflect.MessageDescriptor) (*rules, error) {
-	v, err := protovalidate.New(protovalidate.WithMessageDescriptors(types...), protovalidate.WithDisableLazy())
-	if err != nil {
-		return nil, fmt.Errorf("compiling the rules of fields: %w", err)
-	}
-	r := &rules{validator: v, required: map[protoreflect.FullName]*required{}}
+// newRules are the rules of types.
+func newRules(types []protoreflect.MessageDescriptor) *rules {
+	r := &rules{required: map[protoreflect.FullName]*required{}}
 	for _, md := range types {
 		r.add(md)
 	}
@@ -52,7 +49,7 @@ func newRules(types []protoreflect.MessageDescriptor) (*rules, error) {
 	for _, q := range r.required {
 		q.in = slices.DeleteFunc(q.in, func(f protoreflect.FieldDescriptor) bool { return !needs[content(f).FullName()] })
 	}
-	return r, nil
+	return r
 }
 
 // content is the type of the messages in a field, nil if there are none.
@@ -90,7 +87,7 @@ func (r *rules) add(md protoreflect.MessageDescriptor) {
 func (r *rules) check(op string, m proto.Message) error {
 	var out []violation
 	r.missing(m.ProtoReflect(), "", &out)
-	err := r.validator.Validate(m)
+	err := protovalidate.Validate(m)
 	var broken *protovalidate.ValidationError
 	switch {
 	case errors.As(err, &broken):

@@ -145,9 +145,7 @@ func New(s *schema.Service, st *store.Store, o Options) (*Service, error) {
 		out.methods[m.Name] = x
 		checked = append(checked, m.Input.Descriptor())
 	}
-	if out.rules, err = newRules(checked); err != nil {
-		return nil, fmt.Errorf("service: %s: %w", s.Domain, err)
-	}
+	out.rules = newRules(checked)
 	if out.tokens, err = newTokens(append([]byte(s.Domain+"\x00"), o.TokenKey...)); err != nil {
 		return nil, fmt.Errorf("service: %s: %w", s.Domain, err)
 	}
