@@ -228,6 +228,13 @@ func (in *Intake) openShipper() error {
 	return nil
 }
 
+// Origin is the origin of the entries that are taken in here, in the store.
+func (in *Intake) Origin() string {
+	in.shipper.mu.Lock()
+	defer in.shipper.mu.Unlock()
+	return in.shipper.origin
+}
+
 // newOrigin makes an origin that no other intake has.
 func newOrigin() string {
 	var b [10]byte
@@ -277,6 +284,7 @@ func (in *Intake) Write(ctx context.Context, entries []logstore.Entry) ([]Outcom
 	}
 	first, err := in.journal.Append(ctx, records...)
 	if err != nil {
+		in.window.release(items)
 		return nil, &fault.Error{Op: op, Kind: fault.KindOf(err), Reason: fault.ReasonOf(err), Err: err}
 	}
 	for i := range items {
@@ -296,7 +304,6 @@ func (in *Intake) judge(entries []logstore.Entry) ([]Outcome, []item, error) {
 	now := in.options.Now().UTC()
 	outcomes := make([]Outcome, len(entries))
 	items := make([]item, 0, len(entries))
-	size := 0
 	for i := range entries {
 		e := &entries[i]
 		if err := in.prepare(e, now); err != nil {
@@ -305,18 +312,39 @@ func (in *Intake) judge(entries []logstore.Entry) ([]Outcome, []item, error) {
 			continue
 		}
 		outcomes[i] = Outcome{Stored: true, InsertID: e.InsertID}
-		it := item{entry: e, key: once.KeyOf(e), size: e.Size()}
-		if in.window.has(it.key) {
-			outcomes[i].Duplicate = true
-			in.counts.drop(ReasonDuplicate, 1)
-			continue
-		}
-		if size += it.size; size > maxWrite {
-			return nil, nil, &fault.Error{Kind: fault.TooLarge, Err: fmt.Errorf("the entries have more than %d bytes", maxWrite)}
-		}
-		items = append(items, it)
+		items = append(items, item{entry: e, key: once.KeyOf(e), size: e.Size()})
+	}
+	items = in.unknown(outcomes, items)
+	size := 0
+	for i := range items {
+		size += items[i].size
+	}
+	if size > maxWrite {
+		in.window.release(items)
+		return nil, nil, &fault.Error{Kind: fault.TooLarge, Err: fmt.Errorf("the entries have more than %d bytes", maxWrite)}
 	}
 	return outcomes, items, nil
+}
+
+// unknown gives the items, one for each outcome without an error, that are not
+// known to be there. Write adds them to the window, or releases them.
+func (in *Intake) unknown(outcomes []Outcome, items []item) []item {
+	known := in.window.reserve(items)
+	if len(known) == 0 {
+		return items
+	}
+	kept, n := items[:0], 0
+	for i := range outcomes {
+		if outcomes[i].Err != nil {
+			continue
+		}
+		if outcomes[i].Duplicate = known[n]; !known[n] {
+			kept = append(kept, items[n])
+		}
+		n++
+	}
+	in.counts.drop(ReasonDuplicate, len(items)-len(kept))
+	return kept
 }
 
 // The reasons of errors of entries and of dropped entries that are not those

@@ -289,6 +289,68 @@ func TestWrite_DuplicatesAreStoredOnce(t *testing.T) {
 	}
 }
 
+// What waits for the store, more than the window has, is handed on
+// without asking the store about it, and still once.
+func TestWrite_BurstIsNotAskedAbout(t *testing.T) {
+	t.Parallel()
+	store := newChecked(t)
+	o := quick
+	o.Window, o.BatchDelay, o.BatchBytes = 10, time.Hour, 1000
+	in := open(t, t.TempDir(), store, o)
+	apart := func(from, to int) []logstore.Entry {
+		entries := numbered(from, to)
+		for i := range entries {
+			entries[i].Time = entries[i].Time.Add(time.Duration(from+i) * time.Minute)
+		}
+		return entries
+	}
+	write(t, in, apart(0, 20))
+	flush(t, in)
+	write(t, in, apart(20, 500))
+	write(t, in, apart(500, 1000))
+	asked := 0
+	store.set(func(op string, _ []logstore.Entry) error {
+		if op == "List" {
+			asked++
+		}
+		return nil
+	}, nil)
+	flush(t, in)
+	require.Zero(t, asked)
+	require.Empty(t, missing(1000, all(t, store)))
+	write(t, in, apart(100, 120))
+	flush(t, in)
+	require.Len(t, all(t, store), 1000)
+	require.NotZero(t, asked, "what the window has forgotten is looked for")
+	require.NoError(t, in.Close())
+}
+
+// The same entries written by many at once, with a window that forgets them
+// meanwhile, are stored once.
+func TestWrite_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	store := newChecked(t)
+	o := quick
+	o.Window, o.BatchDelay, o.BatchBytes = 5, time.Hour, 300
+	in := open(t, t.TempDir(), store, o)
+	for round := range 10 {
+		var writers sync.WaitGroup
+		for range 8 {
+			writers.Go(func() {
+				for i := range 5 {
+					_, err := in.Write(t.Context(), numbered(50*round+10*i, 50*round+10*i+10))
+					require.NoError(t, err)
+				}
+			})
+		}
+		writers.Wait()
+		flush(t, in)
+		require.Empty(t, missing(50*(round+1), all(t, store)))
+		require.Len(t, all(t, store), 50*(round+1))
+	}
+	require.NoError(t, in.Close())
+}
+
 func TestWrite_DuplicateIsSaidWhenKnown(t *testing.T) {
 	t.Parallel()
 	in := open(t, t.TempDir(), newChecked(t), quick)

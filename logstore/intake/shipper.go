@@ -262,6 +262,9 @@ func (s *shipper) ship(ctx context.Context) error {
 	}
 	s.since = time.Time{}
 	s.advance(next)
+	if next >= s.opened {
+		s.in.window.complete()
+	}
 	if st := s.in.journal.Stats(); st.Bytes > st.MaxBytes/2 {
 		return s.sync(ctx)
 	}
@@ -296,7 +299,7 @@ func (s *shipper) read() ([]item, journal.Offset, error) {
 			s.in.dropped(ReasonUnreadable, uint64(record.Offset), err)
 			continue
 		}
-		items = append(items, item{&e, once.KeyOf(&e), record.Offset, 0})
+		items = append(items, item{entry: &e, key: once.KeyOf(&e), at: record.Offset, first: s.in.hot.isFirst(record.Offset)})
 	}
 	return items, next, nil
 }

@@ -36,6 +36,12 @@ type window struct {
 	horizons map[string]int64
 	// forgotten is the end of the latest spell that was forgotten.
 	forgotten int64
+	// flying are the keys of what is being written, with whether two have the
+	// same.
+	flying map[once.Key]bool
+	// whole says that all that was in the journal when it was opened was looked
+	// at.
+	whole bool
 }
 
 // spellBits are those of the nanoseconds of a spell: it is a second, in which
@@ -76,25 +82,67 @@ func (n *numbers) Pop() any {
 func newWindow(most int) *window {
 	return &window{
 		most: most, numbers: make(map[once.Key]int64), spells: make(map[int64]*spell),
-		horizons: make(map[string]int64), forgotten: math.MinInt64,
+		horizons: make(map[string]int64), forgotten: math.MinInt64, flying: make(map[once.Key]bool),
 	}
 }
 
-// has reports whether the key is in the window.
-func (w *window) has(k once.Key) bool {
+// reserve says which items are known to be there, nil if none is, and takes note
+// that the others are being written.
+func (w *window) reserve(items []item) (known []bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, ok := w.numbers[k]
-	return ok
+	for i := range items {
+		k := items[i].key
+		if _, ok := w.numbers[k]; ok {
+			if known == nil {
+				known = make([]bool, len(items))
+			}
+			known[i] = true
+			continue
+		}
+		_, twice := w.flying[k]
+		w.flying[k] = twice
+	}
+	return known
 }
 
-// add adds the keys of items.
+// release takes note that items are not written.
+func (w *window) release(items []item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range items {
+		delete(w.flying, items[i].key)
+	}
+}
+
+// add adds the keys of items that were written. Those that are of after their
+// project's horizon and of which no other is known are the first, and stay it: what
+// is written later with the same key has a larger number.
 func (w *window) add(items []item) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range items {
-		w.put(items[i].key, items[i].entry, int64(items[i].at))
+		it := &items[i]
+		twice := w.flying[it.key]
+		delete(w.flying, it.key)
+		_, known := w.numbers[it.key]
+		it.first = w.whole && !twice && !known && w.after(it.entry)
+		w.put(it.key, it.entry, int64(it.at))
 	}
+}
+
+// after reports whether an entry is of after its project's horizon. mu is held.
+func (w *window) after(e *logstore.Entry) bool {
+	horizon, ok := w.horizons[e.Project]
+	return ok && e.Time.UnixNano() > horizon
+}
+
+// complete takes note that all that was in the journal when it was opened was
+// looked at.
+func (w *window) complete() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.whole = true
 }
 
 // put adds a key with its number, and gives the smallest that it has. mu is
@@ -226,25 +274,32 @@ func (w *window) unseen(batch []item) (kept []item, old []logstore.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// Nothing is forgotten before all of the batch was looked at.
-	fresh := make(map[once.Key]bool)
+	var fresh map[once.Key]bool
 	kept = batch[:0]
 	for _, it := range batch {
-		first, ok := w.numbers[it.key]
-		if ok && first < int64(it.at) || !ok && fresh[it.key] {
+		number, ok := w.numbers[it.key]
+		switch {
+		case ok && number < int64(it.at):
 			continue
-		}
-		if ok {
-			w.numbers[it.key] = int64(it.at) // may have been that of a later one
-		} else {
+		case ok && number > int64(it.at):
+			w.numbers[it.key] = int64(it.at) // was that of a later one
+		case !ok && fresh[it.key]:
+			continue
+		case !ok:
+			if fresh == nil {
+				fresh = make(map[once.Key]bool)
+			}
 			fresh[it.key] = true
 		}
-		if horizon, known := w.horizons[it.entry.Project]; !known || it.entry.Time.UnixNano() <= horizon {
+		if !it.first && !w.after(it.entry) {
 			old = append(old, *it.entry)
 		}
 		kept = append(kept, it)
 	}
 	for _, it := range kept {
-		w.put(it.key, it.entry, int64(it.at))
+		if !it.first && fresh[it.key] {
+			w.put(it.key, it.entry, int64(it.at))
+		}
 	}
 	return kept, old
 }
