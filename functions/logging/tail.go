@@ -108,36 +108,49 @@ func (d *Doors) follow(ctx context.Context, names []string, text string, opened 
 	}
 	g, following := errgroup.WithContext(ctx)
 	var tails []*intake.Tail
+	var others []*news
 	defer func() {
 		for _, t := range tails {
 			t.Close()
 		}
 	}()
 	for _, p := range parts {
-		t, err := d.o.Intake.Tail(logstore.Selection{Project: p.project, Buckets: p.buckets, Filter: f})
+		sel := logstore.Selection{Project: p.project, Buckets: p.buckets, Filter: f}
+		t, err := d.o.Intake.Tail(sel)
 		if err != nil {
 			return err
 		}
-		tails = append(tails, t)
+		tails, others = append(tails, t), append(others, d.newNews(ctx, sel))
 	}
 	d.o.Leave(ctx)
 	opened()
 	var mu sync.Mutex
-	for _, t := range tails {
+	for i, t := range tails {
+		once := newShown()
+		show := func(found []logstore.Entry, missed int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if found = once.first(found); len(found) == 0 && missed == 0 {
+				return nil
+			}
+			return give(found, missed)
+		}
 		g.Go(func() error {
 			for {
 				found, missed, err := t.Next(following)
-				if err != nil {
-					return err
+				if err == nil {
+					err = show(found, missed)
 				}
-				mu.Lock()
-				err = give(found, missed)
-				mu.Unlock()
 				if err != nil {
 					return err
 				}
 			}
 		})
+		if others[i] != nil {
+			g.Go(func() error {
+				return others[i].run(following, func(found []logstore.Entry) error { return show(found, 0) })
+			})
+		}
 	}
 	g.Go(func() error { return d.watch(following, names) })
 	if err = g.Wait(); ctx.Err() != nil {

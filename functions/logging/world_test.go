@@ -129,9 +129,10 @@ func (w *world) serve() {
 	w.url = "http://" + l.Addr().String()
 	w.conn, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(w.t, err)
+	conn, doors := w.conn, w.doors // others may be served later
 	w.t.Cleanup(func() {
-		require.NoError(w.t, w.conn.Close())
-		w.doors.End()
+		require.NoError(w.t, conn.Close())
+		doors.End()
 		require.NoError(w.t, server.Close())
 		<-done
 	})
