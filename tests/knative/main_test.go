@@ -59,8 +59,11 @@ func theCluster(t *testing.T) settings {
 	return s
 }
 
-// patience bounds one command.
-const patience = 5 * time.Minute
+// patience bounds one command, and webhooks how long one that restarts may take.
+const (
+	patience = 5 * time.Minute
+	webhooks = 2 * time.Minute
+)
 
 // shell is somebody who runs commands.
 type shell struct {
@@ -95,10 +98,17 @@ func (s *shell) try(dir, program string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// in runs a command in a folder, and it must succeed.
+// in runs a command in a folder, and it must succeed. What fails for a webhook that
+// does not answer is no refusal, and run again: on a busy cluster they restart.
 func (s *shell) in(dir, program string, args ...string) string {
 	s.t.Helper()
+	deadline := time.Now().Add(webhooks)
 	out, err := s.try(dir, program, args...)
+	for err != nil && strings.Contains(out, "failed calling webhook") && time.Now().Before(deadline) {
+		s.t.Logf("again: %s %v: %s", filepath.Base(program), args, out)
+		<-time.After(time.Second)
+		out, err = s.try(dir, program, args...)
+	}
 	require.NoError(s.t, err, "%s %v: %s", filepath.Base(program), args, out)
 	return out
 }

@@ -130,7 +130,7 @@ func (b *live) Apply(ctx context.Context, manifest []byte) error {
 	path := triggersPath + "/" + o.Metadata.Name
 	want := o.Spec.Subscriber.URI
 	// A webhook that restarts is no refusal.
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(webhooks)
 	for {
 		status, err := b.call(ctx, http.MethodPatch, path+"?fieldManager=suite&force=true", manifest, &o)
 		if err == nil {
@@ -189,9 +189,11 @@ func TestSuite_OnTheCluster(t *testing.T) {
 		"apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default, namespace: " + suiteNamespace + "}\n")
 	t.Cleanup(func() { s.kubectl("delete", "namespace", suiteNamespace, "--wait=false") })
 	s.kubectl("wait", "--namespace="+suiteNamespace, "--for=condition=Ready", "brokers/default", "--timeout=2m")
-	b := &live{api: s.background("Starting to serve on ", "proxy", "--port=0"), ingress: s.forward("knative-eventing", "broker-ingress")}
+	api := s.background("Starting to serve on ", "proxy", "--port=0")
+	// The API server leads to the ingress: kubectl's forwarding of ports breaks some of
+	// the connections when many are opened at once.
+	b := &live{api: api, ingress: api + "/api/v1/namespaces/knative-eventing/services/broker-ingress:80/proxy"}
 	require.NoError(t, until(t.Context(), func() (bool, error) { return true, nil }))
-	// Connections are kept: kubectl's forwarding breaks some of those that come and go.
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	t.Cleanup(client.CloseIdleConnections)
 	eventingtest.Run(t, eventingtest.Options{

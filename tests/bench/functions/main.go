@@ -10,8 +10,15 @@
 // and where the cluster's addresses are reachable; -resolve says where the hosts are
 // that its routes and brokers name.
 //
-// Memory is the proportional set size: pages that several processes have are shared
-// out among them.
+// Memory of a platform is the proportional set size: pages that several processes
+// have are shared out among them. That of an instance that waits are the pages that
+// nobody else has, with six of them running: of the function, and on a cluster of all
+// processes of its pod and what holds them. What the platform notes of an instance in
+// its own processes is not in it.
+//
+// What is measured is printed as it comes, and in a table at the end. Every wait is
+// bounded and says what it waited for; what cannot be measured is named, and the rest
+// is measured.
 package main
 
 import (
@@ -20,8 +27,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"selvedge.dev/tests/process"
@@ -32,6 +41,7 @@ type options struct {
 	program, kubeconfig, registry, host, memory string
 	resolve                                     map[string]string
 	rounds, requests, events, colds             int
+	limit                                       time.Duration
 }
 
 // main runs the measurements.
@@ -54,8 +64,17 @@ func main() {
 	flag.IntVar(&o.requests, "requests", 2000, "warm requests a round")
 	flag.IntVar(&o.events, "events", 2000, "events a round")
 	flag.IntVar(&o.colds, "colds", 4, "cold starts a round")
+	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "how long all may take; what was measured until then is printed")
 	flag.Parse()
-	if err := run(context.Background(), o); err != nil {
+	if o.kubeconfig != "" && o.memory == "" {
+		fmt.Fprintln(os.Stderr, "functions: -kubeconfig without -memory: whose memory is that cluster's")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("it is not done after %v, its -limit", o.limit))
+	defer cancel()
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "functions:", err)
 		os.Exit(1)
 	}
@@ -84,7 +103,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Stop(ctx)) }()
+	defer func() { err = errors.Join(err, p.Stop(context.WithoutCancel(ctx))) }()
 	ours, err := newOurs(ctx, p, o, filepath.Join(dir, "ours"), tools)
 	if err != nil {
 		return err
@@ -97,23 +116,26 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		targets = append(targets, theirs)
 	}
-	f := newFigures(targets)
+	f := newFigures(os.Stdout, targets)
+	defer f.print()
 	for _, t := range targets {
+		f.say(t, "deploys its first function")
 		if err := t.prepare(ctx); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
 	for round := range o.rounds {
-		for i := range targets {
+		for i := 0; i < len(targets) && ctx.Err() == nil; i++ {
 			t := targets[(i+round)%len(targets)]
-			if err := t.measure(ctx, f, round); err != nil {
-				return fmt.Errorf("%s: round %d: %w", t.name, round+1, err)
-			}
+			f.say(t, "round %d of %d", round+1, o.rounds)
+			t.measure(ctx, f, round)
 		}
 	}
-	f.print(os.Stdout)
-	return nil
+	return errors.Join(f.err(), context.Cause(ctx))
 }
 
-// patience bounds one step.
-const patience = 5 * time.Minute
+// patience bounds what is waited for, but for a command, which may have to build.
+const (
+	patience = time.Minute
+	building = 5 * time.Minute
+)

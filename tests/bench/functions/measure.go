@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +60,9 @@ spec:
 	if _, err := t.deploy(ctx); err != nil { // the first builds everything
 		return err
 	}
+	if _, err := t.kubectl(ctx, "wait", "--for=condition=Ready", "broker/default", "trigger/to", "trigger/back", "--timeout=60s"); err != nil {
+		return err
+	}
 	t.broker, err = t.kubectl(ctx, "get", "broker", "default", "-o", "jsonpath={.status.address.url}")
 	return err
 }
@@ -95,7 +97,7 @@ func (t *target) ask(ctx context.Context, id string) error {
 
 // post posts an event, and returns the status and the id of the reply.
 func (t *target) post(ctx context.Context, url, id string) (int, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s does not answer an event within %v", url, patience))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(`{"temperature":31}`))
 	if err != nil {
@@ -109,25 +111,34 @@ func (t *target) post(ctx context.Context, url, id string) (int, string, error) 
 	}
 	resp, err := t.client.Do(req)
 	if err != nil {
-		return 0, "", err
+		return 0, "", errors.Join(err, context.Cause(ctx))
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, resp.Header.Get("Ce-Id"), errors.Join(err, resp.Body.Close())
 }
 
-// measure does one round.
-func (t *target) measure(ctx context.Context, f *figures, round int) error {
-	took, err := t.deploy(ctx)
-	if err != nil {
-		return err
-	}
-	f.add(t, "deploy to first reply", "s", took.Seconds())
-	for _, part := range []func(context.Context, *figures, int) error{t.warm, t.many, t.through, t.cold} {
-		if err := part(ctx, f, round); err != nil {
-			return err
+// measure does one round. What cannot be measured is noted, and the rest is done.
+func (t *target) measure(ctx context.Context, f *figures, round int) {
+	for _, part := range []struct {
+		name string
+		do   func(context.Context, *figures, int) error
+	}{{"deploy", t.again}, {"warm requests", t.warm}, {"many requests", t.many}, {"events", t.through}, {"cold starts", t.cold}, {"waiting instances", t.waiting}} {
+		if ctx.Err() != nil {
+			return // the run says why
+		}
+		if err := part.do(ctx, f, round); err != nil {
+			f.fail(t, fmt.Errorf("round %d: %s: %w", round+1, part.name, err))
 		}
 	}
-	return t.waiting(ctx, f)
+}
+
+// again deploys once more.
+func (t *target) again(ctx context.Context, f *figures, _ int) error {
+	took, err := t.deploy(ctx)
+	if err == nil {
+		f.add(t, "deploy to first reply", "s", took.Seconds())
+	}
+	return err
 }
 
 // warm asks one after another.
@@ -136,7 +147,7 @@ func (t *target) warm(ctx context.Context, f *figures, _ int) error {
 	for i := range times {
 		begin := time.Now()
 		if err := t.ask(ctx, strconv.Itoa(i)); err != nil {
-			return err
+			return fmt.Errorf("request %d: %w", i, err)
 		}
 		times[i] = time.Since(begin).Seconds() * 1000
 	}
@@ -148,7 +159,9 @@ func (t *target) warm(ctx context.Context, f *figures, _ int) error {
 func (t *target) many(ctx context.Context, f *figures, _ int) error {
 	begin := time.Now()
 	err := t.each(ctx, t.requests*5, func(ctx context.Context, i int) error { return t.ask(ctx, strconv.Itoa(i)) })
-	f.addMore(t, "warm requests, 16 at once", "/s", float64(t.requests*5)/time.Since(begin).Seconds())
+	if err == nil {
+		f.addMore(t, "warm requests, 16 at once", "/s", float64(t.requests*5)/time.Since(begin).Seconds())
+	}
 	return err
 }
 
@@ -184,174 +197,13 @@ func (t *target) through(ctx context.Context, f *figures, round int) error {
 		return err
 	}
 	taken := time.Since(begin)
-	for i := range t.events {
-		if err := t.got.await(ctx, name(i+1)+"-warm"); err != nil {
-			return err
-		}
-	}
 	f.addMore(t, "events taken by the broker", "/s", float64(t.events)/taken.Seconds())
-	f.addMore(t, "events to the function and back", "/s", float64(t.events)/time.Since(begin).Seconds())
-	return nil
-}
-
-// idle is how soon a function goes to sleep for these measurements.
-const idle = "6s"
-
-// cold waits until the function has gone to sleep, looks what memory there is in use
-// without it, and wakes it; several times.
-func (t *target) cold(ctx context.Context, f *figures, round int) error {
-	if round == 0 {
-		if err := t.annotate(ctx, `"autoscaling.knative.dev/window":"`+idle+`"`); err != nil {
-			return err
-		}
+	all := make([]string, t.events)
+	for i := range all {
+		all[i] = name(i+1) + "-warm"
 	}
-	times := make([]float64, t.colds)
-	for i := range times {
-		if err := t.sleep(ctx); err != nil {
-			return err
-		}
-		if i == 0 {
-			memory, err := t.memory()
-			if err != nil {
-				return err
-			}
-			f.add(t, "memory of the platform", "MB", float64(memory)/1e6)
-		}
-		begin := time.Now()
-		if err := t.ask(ctx, "cold"); err != nil {
-			return err
-		}
-		times[i] = time.Since(begin).Seconds() * 1000
-	}
-	f.addAll(t, "cold start", "ms", times)
-	return nil
-}
-
-// annotate sets annotations of the function's revisions, and waits until there is
-// one that has them.
-func (t *target) annotate(ctx context.Context, annotations string) error {
-	patch := `{"spec":{"template":{"metadata":{"annotations":{` + annotations + `}}}}}`
-	if _, err := t.kubectl(ctx, "patch", "ksvc", function, "--type=merge", "-p", patch); err != nil {
-		return err
-	}
-	generation, err := t.kubectl(ctx, "get", "ksvc", function, "-o", "jsonpath={.metadata.generation}")
-	if err != nil {
-		return err
-	}
-	if _, err := t.kubectl(ctx, "wait", "--for=jsonpath={.status.observedGeneration}="+generation, "ksvc/"+function, "--timeout=120s"); err != nil {
-		return err
-	}
-	_, err = t.kubectl(ctx, "wait", "--for=condition=Ready", "ksvc/"+function, "--timeout=120s")
-	return err
-}
-
-// sleep waits until the function has no instance.
-func (t *target) sleep(ctx context.Context) error { return t.instances(ctx, 0) }
-
-// instances waits until the function has as many instances.
-func (t *target) instances(ctx context.Context, n int) error {
-	for late := time.Now().Add(patience); time.Now().Before(late); {
-		pods, err := t.kubectl(ctx, "get", "pods", "-o", "jsonpath={.items[*].metadata.name}", "-l", "serving.knative.dev/service="+function)
-		if err != nil {
-			return err
-		}
-		if len(strings.Fields(pods)) == n {
-			return nil
-		}
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("the function has not %d instances after %v", n, patience)
-}
-
-// crowd is how many instances more are looked at for what one takes.
-const crowd = 5
-
-// waiting measures what an instance takes that waits for requests.
-func (t *target) waiting(ctx context.Context, f *figures) error {
-	var taken [2]int64
-	for i, n := range []int{1, 1 + crowd} {
-		if err := t.annotate(ctx, fmt.Sprintf(`"autoscaling.knative.dev/min-scale":"%d","autoscaling.knative.dev/window":"%s"`, n, idle)); err != nil {
-			return err
-		}
-		err := t.instances(ctx, n)
-		if err == nil {
-			err = pause(ctx, 3*time.Second) // until what starts has started
-		}
-		if err == nil {
-			taken[i], err = t.memory()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	f.add(t, "memory of an instance that waits", "MB", float64(taken[1]-taken[0])/crowd/1e6)
-	return t.annotate(ctx, `"autoscaling.knative.dev/min-scale":"0"`)
-}
-
-// pause waits.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-// recorder takes the replies.
-type recorder struct {
-	port string
-	mu   sync.Mutex
-	seen map[string]bool
-	news chan struct{}
-}
-
-// listen starts a recorder on any port.
-func listen(ctx context.Context) (*recorder, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "0.0.0.0:0")
-	if err != nil {
-		return nil, err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return nil, err
-	}
-	r := &recorder{port: port, seen: map[string]bool{}, news: make(chan struct{}, 1)}
-	server := &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(l) }() // until the program ends
-	return r, nil
-}
-
-// ServeHTTP takes a reply.
-func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.mu.Lock()
-	r.seen[req.Header.Get("Ce-Id")] = true
-	r.mu.Unlock()
-	select {
-	case r.news <- struct{}{}:
-	default:
-	}
-	w.WriteHeader(http.StatusAccepted)
-}
-
-// await waits for a reply.
-func (r *recorder) await(ctx context.Context, id string) error {
-	late := time.After(patience)
-	for {
-		r.mu.Lock()
-		has := r.seen[id]
-		r.mu.Unlock()
-		if has {
-			return nil
-		}
-		select {
-		case <-r.news:
-		case <-late:
-			return fmt.Errorf("the reply %s did not come", id)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	last, missing := t.got.await(ctx, all)
+	f.addMore(t, "events to the function and back", "/s", float64(t.events-missing)/last.Sub(begin).Seconds())
+	f.add(t, "events that did not come", "", float64(missing))
+	return ctx.Err()
 }

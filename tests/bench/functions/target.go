@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,16 +26,20 @@ type target struct {
 	registry   string
 	// key is what its broker wants, "" for nothing.
 	key string
-	// memory is what it takes, in bytes.
-	memory func() (int64, error)
-	client *http.Client
+	// memory is what it takes in bytes, and instance what an instance of the function
+	// does.
+	memory, instance func() (int64, error)
+	client           *http.Client
 	// url is where its function is, broker where events are posted.
 	url, broker string
 	got         *recorder
 }
 
-// function is the name of what is deployed.
-const function = "warm"
+// function is the name of what is deployed, and program that of its program.
+const (
+	function = "warm"
+	program  = "f"
+)
 
 // newOurs is the platform under test.
 func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools string) (*target, error) {
@@ -45,7 +47,9 @@ func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools str
 	if err != nil {
 		return nil, err
 	}
-	t := &target{options: o, name: "selvedge", dir: dir, tools: tools, registry: strings.TrimPrefix(p.URL, "http://") + "/default", key: key, memory: func() (int64, error) { return memoryBelow(os.Getpid()) }}
+	t := &target{options: o, name: "selvedge", dir: dir, tools: tools, registry: strings.TrimPrefix(p.URL, "http://") + "/default", key: key}
+	t.memory = func() (int64, error) { return memory(func(_ string, ours bool) bool { return ours }) }
+	t.instance = func() (int64, error) { return memoryOfInstance(true, nil) }
 	t.host = "127.0.0.1"
 	t.env = []string{"SELVEDGE_URL=" + p.URL, "SELVEDGE_KEY=" + key}
 	if err := t.open(); err != nil {
@@ -57,7 +61,12 @@ func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools str
 
 // newTheirs is a cluster with Knative.
 func newTheirs(o options, dir, tools string) (*target, error) {
-	t := &target{options: o, name: "knative", dir: dir, tools: tools, registry: o.registry, memory: func() (int64, error) { return memoryOf(o.memory) }}
+	t := &target{options: o, name: "knative", dir: dir, tools: tools, registry: o.registry}
+	names := strings.Split(o.memory, ",")
+	t.memory = func() (int64, error) {
+		return memory(func(name string, ours bool) bool { return !ours && slices.Contains(names, name) })
+	}
+	t.instance = func() (int64, error) { return memoryOfInstance(false, names) }
 	t.env = []string{"KUBECONFIG=" + o.kubeconfig, "FUNC_NAMESPACE=default"}
 	return t, t.open()
 }
@@ -100,13 +109,14 @@ func (t *target) open() error {
 
 // run runs a command in a folder.
 func (t *target) run(ctx context.Context, dir, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, building)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Env = dir, t.env
+	cmd.WaitDelay = 5 * time.Second // what it started may keep its outputs
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s %v: %w\n%s", filepath.Base(program), args, err, out)
+		return "", fmt.Errorf("%s %v: %w\n%s", filepath.Base(program), args, errors.Join(err, context.Cause(ctx)), out)
 	}
 	return strings.TrimSpace(string(out)), nil
 }
@@ -124,94 +134,4 @@ func (t *target) apply(ctx context.Context, text string) error {
 	}
 	_, err := t.kubectl(ctx, "apply", "-f", path)
 	return err
-}
-
-// running is what /proc says of a process.
-type running struct {
-	parent  int
-	program string
-}
-
-// processes are those of this machine.
-func processes() (map[int]running, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return nil, err
-	}
-	all := map[int]running{}
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue // not that of a process
-		}
-		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if err != nil {
-			continue // it has ended
-		}
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
-		if err != nil {
-			continue // as above
-		}
-		program, _, _ := bytes.Cut(line, []byte{0})
-		// The name in brackets may hold anything; the fields after it are a letter
-		// and then numbers.
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(fields) < 2 {
-			continue
-		}
-		parent, err := strconv.Atoi(fields[1])
-		if err != nil {
-			continue
-		}
-		all[pid] = running{parent, filepath.Base(string(program))}
-	}
-	return all, nil
-}
-
-// memoryOf is the memory of the processes of some programs.
-func memoryOf(names string) (sum int64, err error) {
-	if names == "" {
-		return 0, errors.New("no programs are named")
-	}
-	all, err := processes()
-	for pid, p := range all {
-		if slices.Contains(strings.Split(names, ","), p.program) {
-			sum += proportional(pid)
-		}
-	}
-	return sum, err
-}
-
-// memoryBelow is the memory of the processes that a process started, and those
-// started, and so on.
-func memoryBelow(root int) (sum int64, err error) {
-	all, err := processes()
-	for pid, p := range all {
-		for up := p.parent; up > 1; up = all[up].parent {
-			if up == root {
-				sum += proportional(pid)
-				break
-			}
-		}
-	}
-	return sum, err
-}
-
-// proportional is the proportional set size of a process in bytes, 0 when it has
-// ended.
-func proportional(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			if err != nil {
-				return 0
-			}
-			return kb << 10
-		}
-	}
-	return 0
 }
