@@ -19,9 +19,11 @@ const maxCounted = 200_000
 type Counter struct {
 	counting Counting
 	fields   []field
-	groups   map[string]*Group
-	values   []string
-	key      []byte
+	groups   []Group
+	// places are where the groups are, by key.
+	places map[string]int
+	values []string
+	key    []byte
 }
 
 // NewCounter makes a counter.
@@ -29,7 +31,7 @@ func NewCounter(c Counting) (*Counter, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &Counter{counting: c, groups: map[string]*Group{}, values: make([]string, len(c.By))}
+	n := &Counter{counting: c, places: map[string]int{}, values: make([]string, len(c.By))}
 	for _, path := range c.By {
 		f, err := newField(path)
 		if err != nil {
@@ -54,41 +56,48 @@ func (n *Counter) AddGroup(g Group) error {
 	for _, v := range g.Values {
 		n.key = appendText(n.key, v)
 	}
-	if have := n.groups[string(n.key)]; have != nil {
-		have.Entries += g.Entries
+	if i, ok := n.places[string(n.key)]; ok {
+		n.groups[i].Entries += g.Entries
 		return nil
 	}
 	if len(n.groups) == maxCounted {
 		return &fault.Error{Op: "logstore.Count", Kind: fault.Exhausted, Reason: "TOO_MANY_GROUPS", Err: fmt.Errorf("there are more than %d groups; count by fewer fields, a longer interval or a shorter time", maxCounted)}
 	}
 	g.Values = slices.Clone(g.Values)
-	n.groups[string(n.key)] = &g
+	n.places[string(n.key)] = len(n.groups)
+	n.groups = append(n.groups, g)
 	return nil
 }
 
 // Groups are the groups, of which there are no more than the limit, in the
 // order of Reader.Count.
 func (n *Counter) Groups() []Group {
-	groups := make([]Group, 0, len(n.groups))
-	for _, g := range n.groups {
-		groups = append(groups, *g)
-	}
-	return SortGroups(groups, n.counting.Limit)
+	return SortGroups(slices.Clone(n.groups), n.counting.Limit)
 }
 
 // SortGroups gives the largest groups, limit of them or MaxGroups if that is 0,
 // in the order of Reader.Count. Of those of one size the first in that order
 // are taken.
 func SortGroups(groups []Group, limit int) []Group {
-	size := func(a, b Group) int { return cmp.Compare(b.Entries, a.Entries) }
-	start := func(a, b Group) int { return a.Start.Compare(b.Start) }
-	values := func(a, b Group) int { return slices.CompareFunc(a.Values, b.Values, strings.Compare) }
-	slices.SortFunc(groups, func(a, b Group) int { return cmp.Or(size(a, b), start(a, b), values(a, b)) })
 	if limit == 0 {
 		limit = MaxGroups
 	}
-	groups = groups[:min(limit, len(groups))]
-	slices.SortFunc(groups, func(a, b Group) int { return cmp.Or(start(a, b), size(a, b), values(a, b)) })
+	values := func(a, b Group) int { return slices.CompareFunc(a.Values, b.Values, strings.Compare) }
+	if len(groups) > limit {
+		slices.SortFunc(groups, func(a, b Group) int {
+			if n := cmp.Or(cmp.Compare(b.Entries, a.Entries), a.Start.Compare(b.Start)); n != 0 {
+				return n
+			}
+			return values(a, b)
+		})
+		groups = groups[:limit]
+	}
+	slices.SortFunc(groups, func(a, b Group) int {
+		if n := cmp.Or(a.Start.Compare(b.Start), cmp.Compare(b.Entries, a.Entries)); n != 0 {
+			return n
+		}
+		return values(a, b)
+	})
 	return groups
 }
 

@@ -92,6 +92,10 @@ func (s *Store) countRows(ctx context.Context, c *counting) error {
 			g.Start = time.Unix(0, start*width).UTC()
 		}
 		for i, path := range c.By {
+			if c.columns[i] == "Severity" {
+				g.Values[i] = logstore.Severity(values[i].severity).String()
+				continue
+			}
 			e := values[i].entry()
 			g.Values[i], _ = logstore.Field(&e, path)
 		}

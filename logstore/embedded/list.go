@@ -65,15 +65,17 @@ func (l *lister) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last := nothing
+	// A block of rows may be of a day, and is read for each stretch that it is in. So
+	// one look at everything, for no more rows than are few, comes before many at parts
+	// of it: at once if the engine knows what is selected, else where little was found.
+	whole, looked, last := l.matching.found.exact != never, false, nothing
 	if l.matching.query == everything {
 		last = enough // which a short look will show
 	}
 	for width := firstStretch; at.from <= at.to && !l.page.full(); {
-		// Few rows are taken from a long stretch as from a short one.
 		stretch := l.first(at, width)
-		if last != enough && at.to-at.from <= stretchGrowth*width {
-			stretch = at
+		if last != enough && (whole && !looked || at.to-at.from <= stretchGrowth*width) {
+			stretch, looked = at, true
 		}
 		if stretch, last, err = l.look(ctx, stretch, width, last); err != nil {
 			return err
@@ -83,8 +85,9 @@ func (l *lister) run(ctx context.Context) error {
 		} else {
 			at.from = stretch.to + 1
 		}
-		if last != enough && width < math.MaxInt64/stretchGrowth {
-			width *= stretchGrowth
+		if last != enough {
+			whole = true
+			width = min(width, math.MaxInt64/stretchGrowth) * stretchGrowth
 		}
 	}
 	return nil

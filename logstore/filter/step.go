@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // for machines without a database of zones
 )
 
 // Step is a function that makes another value of a field's value before it is

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	functionsaudit "selvedge.dev/functions/audit"
 	"selvedge.dev/logstore/audit/chain"
+	"selvedge.dev/logstore/clickhouse/chtest"
 	"selvedge.dev/sdk/store/storetest/pgtest"
 	"selvedge.dev/tests/process"
 )
@@ -90,7 +92,13 @@ func TestAudit_TwoPlatformsOnOneDatabase(t *testing.T) {
 		other := 1 - by
 		require.NoError(t, platforms[by].Kill())
 		create(other, 5)
-		require.NoError(t, platforms[other].Kill()) // what was just committed is in nobody's trail, or in one
+		if by == 0 {
+			// It has all in its trail, and knows how far it is.
+			require.Eventually(t, func() bool { return len(creations(t, platforms[other])) == len(made) }, time.Minute, 100*time.Millisecond)
+			stop(t, platforms[other])
+		} else {
+			require.NoError(t, platforms[other].Kill()) // what was just committed is in nobody's trail, or in one
+		}
 		for i := range platforms {
 			platforms[i] = start(t, data[i], database...)
 		}
@@ -106,6 +114,59 @@ func TestAudit_TwoPlatformsOnOneDatabase(t *testing.T) {
 		}
 	}
 	require.Equal(t, creations(t, platforms[0]), creations(t, platforms[1]))
+	for _, p := range platforms {
+		stop(t, p)
+	}
+}
+
+// Two platforms share a ClickHouse too: each record of the audit is found there once,
+// though both write it, and a tail of one shows what the other takes in, once.
+func TestAudit_TwoPlatformsOnOneClickHouse(t *testing.T) {
+	t.Parallel()
+	logs := chtest.New(t)
+	shared := []string{"--database", pgtest.Database(t, pgtest.DSN(t)), "--logs", logs.Native}
+	platforms := []*process.Platform{start(t, t.TempDir(), shared...), start(t, t.TempDir(), shared...)}
+	names := map[string]bool{}
+	for i := range 6 {
+		id := fmt.Sprintf("d%d", i)
+		call(t, platforms[i%2], http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {id}}, map[string]any{}, nil)
+		names["projects/p/devices/"+id] = true
+	}
+	for _, p := range platforms {
+		require.Eventually(t, func() bool { return len(creations(t, p)) == len(names) && len(listed(t, p)) == len(names) }, time.Minute, 100*time.Millisecond)
+	}
+	for _, p := range platforms {
+		for name, ids := range listed(t, p) {
+			require.True(t, names[name])
+			require.Len(t, ids, 1, "%s is listed once", name)
+		}
+	}
+
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, platforms[0].URL+"/v2/entries:tail", strings.NewReader(`[{"resourceNames":["projects/p"],"filter":"log_id(\"l\")"}]`))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }() // it goes on
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	in := json.NewDecoder(resp.Body)
+	_, err = in.Token()
+	require.NoError(t, err)
+	for i, text := range []string{"own", "other", "own too", "end"} {
+		code, body := send(t, platforms[i%2], adminKey, httpCall{http.MethodPost, "/v2/entries:write", fmt.Sprintf(`{"entries":[{"logName":"projects/p/logs/l","textPayload":%q}]}`, text), inJSON})
+		require.Equal(t, http.StatusOK, code, body)
+	}
+	var shown []string
+	for !slices.Contains(shown, "end") || !slices.Contains(shown, "other") {
+		var got struct {
+			Entries []struct{ TextPayload string }
+		}
+		require.NoError(t, in.Decode(&got))
+		for _, e := range got.Entries {
+			shown = append(shown, e.TextPayload)
+		}
+	}
+	require.ElementsMatch(t, []string{"own", "other", "own too", "end"}, shown)
 	for _, p := range platforms {
 		stop(t, p)
 	}
