@@ -88,6 +88,8 @@ even if the process is killed.`,
 	f.BoolVar(&c.Edge, "edge", false, "also run the edge runtime of this machine")
 	f.StringVar(&c.FunctionsDomain, "functions-domain", "", "have functions be hosts, NAME.PROJECT.`DOMAIN`, instead of paths below /functions/")
 	f.BoolVar(&c.ClosedFunctions, "closed-functions", false, "ask for a permission to call a function also on this machine, where func sends none")
+	f.StringVar(&c.Runner, "runner", "process", "what runs functions: process, or containerd[=`SOCKET`]")
+	f.StringVar(&c.RunnerNetwork, "runner-network", "", "file of a CNI configuration, /etc/cni/net.d/NAME.conflist, by which containers have networks of their own; by default they are in the machine's")
 	f.BoolVar(&c.LocalSubscribers, "local-subscribers", false, "let triggers deliver to URLs on this machine and its link")
 	f.Int64Var(&c.Limits.Body, "max-body", event.DefaultBodyLimit, "bytes that one request to /v1/events may have")
 	f.IntVar(&c.Limits.Event, "max-event", event.DefaultEventLimit, "bytes that one event may have")

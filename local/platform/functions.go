@@ -68,6 +68,12 @@ type runner interface {
 // newRunner makes what runs images; on a machine that has no sandboxes, what says
 // so.
 func (p *Platform) newRunner(ctx context.Context, dir func(string) string) (runner, error) {
+	if p.config.Runner != "" && p.config.Runner != "process" {
+		return p.newContainers(ctx, dir)
+	}
+	if p.config.RunnerNetwork != "" {
+		return nil, errors.New("a runner's network is of containers: processes are in the machine's")
+	}
 	if err := os.MkdirAll(dir("scratch"), 0o711); err != nil {
 		return nil, err
 	}

@@ -116,6 +116,12 @@ type Config struct {
 	// ClosedFunctions asks for a permission to call a function also on this
 	// machine.
 	ClosedFunctions bool
+	// Runner is what runs functions: "process", as is "", or "containerd", with
+	// "=SOCKET" behind it where that is not containerd's own default.
+	Runner string
+	// RunnerNetwork is the file of a CNI configuration, by which containers have
+	// networks of their own; "" leaves them in the machine's.
+	RunnerNetwork string
 	// LocalSubscribers lets triggers deliver to URLs on this machine.
 	LocalSubscribers bool
 	// Edge also runs the edge runtime of this machine.

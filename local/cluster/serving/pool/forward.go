@@ -90,11 +90,11 @@ func (p *Pool) suspect(i *instance) {
 func (l Lease) send(r *http.Request) (*http.Response, error) {
 	p := l.i.p
 	p.mu.Lock()
-	transport, port := l.i.transport, l.i.port
+	transport, address := l.i.transport, l.i.address
 	p.mu.Unlock()
 	out := *r
 	url := *r.URL
-	url.Scheme, url.Host = "http", fmt.Sprintf("127.0.0.1:%d", port)
+	url.Scheme, url.Host = "http", address
 	out.URL = &url
 	if r.Host == "" {
 		out.Host = r.URL.Host

@@ -210,7 +210,7 @@ type prober struct {
 func (i *instance) prober(p *spec.Probe) prober {
 	i.p.mu.Lock()
 	defer i.p.mu.Unlock()
-	q := prober{address: fmt.Sprintf("127.0.0.1:%d", i.port), timeout: time.Second, transport: i.transport}
+	q := prober{address: i.address, timeout: time.Second, transport: i.transport}
 	if p != nil {
 		q.http = p.HTTP
 		q.timeout = cmp.Or(seconds(p.Timeout), q.timeout)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,7 +83,8 @@ type instance struct {
 	log  *podlog.Log
 	// transport reaches the process that runs now.
 	transport *http.Transport
-	port      int
+	// address is where it listens.
+	address string
 
 	phase    Phase
 	inFlight int
@@ -252,7 +255,7 @@ func (i *instance) start(ctx context.Context, port int) (Process, error) {
 	x.Namespace, x.Revision, x.Name, x.Port = id.Namespace, id.Revision, i.name, port
 	// ADDRESS is what func's functions of other languages look at; func itself sets
 	// it to every address of the machine.
-	x.Env = append(x.Env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("LISTEN_ADDRESS=127.0.0.1:%d", port), "ADDRESS=127.0.0.1",
+	x.Env = append(x.Env, fmt.Sprintf("PORT=%d", port), fmt.Sprintf("LISTEN_ADDRESS=%s:%d", Loopback, port), "ADDRESS="+Loopback,
 		"K_SERVICE="+id.Service, "K_CONFIGURATION="+id.Configuration, "K_REVISION="+id.Revision,
 		iam.FunctionVariable+"="+id.Namespace+"/"+id.Service)
 	x.Stdout, x.Stderr = i.log.Start()
@@ -262,7 +265,8 @@ func (i *instance) start(ctx context.Context, port int) (Process, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	i.port, i.image, i.began, i.transport = port, x.Image, p.o.Now(), newTransport(p.o.H2C)
+	i.address = net.JoinHostPort(proc.Host(), strconv.Itoa(port))
+	i.image, i.began, i.transport = x.Image, p.o.Now(), newTransport(p.o.H2C)
 	p.mu.Unlock()
 	p.o.Changed()
 	return proc, nil

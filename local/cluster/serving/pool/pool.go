@@ -36,7 +36,14 @@ type Process interface {
 	Wait() Exit
 	// Stop asks the process to end, and ends it after the grace.
 	Stop(grace time.Duration)
+	// Host is the address of the network that it is in, where it listens on
+	// Instance.Port: Loopback, unless it has a network of its own.
+	Host() string
 }
+
+// Loopback is the address that instances listen on which share the machine's
+// network.
+const Loopback = "127.0.0.1"
 
 // Exit is how a process ended.
 type Exit struct {
@@ -58,7 +65,8 @@ type Instance struct {
 	Dir           string
 	// Env are the variables, which come after those of the image.
 	Env []string
-	// Port is where it must listen on 127.0.0.1.
+	// Port is where it must listen, on Loopback according to Env; a Runner that
+	// gives it a network of its own says otherwise after that.
 	Port int
 	// User and Group are whom it runs as, if not as the image says.
 	User, Group  *int64

@@ -27,7 +27,7 @@ func (r *Room) port(ctx context.Context) (int, error) {
 			continue
 		}
 		var l net.Listener
-		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("%s:%d", Loopback, p)); err == nil {
 			r.ports[p] = true
 			return p, l.Close()
 		}

@@ -7,6 +7,8 @@
 //	slow      listens after 300 ms
 //	crash     prints two lines and ends with code 3
 //	never     never listens
+//	deaf      does not heed SIGTERM
+//	polite    ends well at SIGTERM
 //	greedy    takes memory until it has no more
 //	sick      is alive until it is asked for /sicken
 //
@@ -24,6 +26,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path"
 	"strconv"
 	"strings"
@@ -70,6 +73,15 @@ func function(kind string) int {
 		select {}
 	case "greedy":
 		return greedy()
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+	case "polite":
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGTERM)
+		go func() {
+			<-told
+			os.Exit(0)
+		}()
 	case "slow":
 		time.Sleep(300 * time.Millisecond)
 	}
@@ -134,7 +146,11 @@ func handler() http.Handler {
 		_, _ = w.Write(data)
 	})
 	mux.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
-		if err := os.WriteFile(r.URL.Query().Get("path"), []byte("written"), 0o600); err != nil {
+		data := []byte("written")
+		if n, err := strconv.Atoi(r.URL.Query().Get("bytes")); err == nil {
+			data = make([]byte, n)
+		}
+		if err := os.WriteFile(r.URL.Query().Get("path"), data, 0o600); err != nil {
 			http.Error(w, err.Error(), http.StatusForbidden)
 		}
 	})
@@ -274,6 +290,9 @@ func (p *process) Wait() pool.Exit {
 	delete(p.r.pids, p.cmd.Process.Pid)
 	return pool.Exit{Code: p.cmd.ProcessState.ExitCode()}
 }
+
+// Host implements pool.Process.
+func (p *process) Host() string { return pool.Loopback }
 
 // Stop ends the process.
 func (p *process) Stop(grace time.Duration) {
