@@ -14,6 +14,7 @@ import (
 
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/memory"
+	"selvedge.dev/tsdb/query"
 )
 
 // counted counts the samples that are appended.
@@ -117,4 +118,29 @@ func FuzzParseName(f *testing.F) {
 			require.NotContains(t, got.project, "/")
 		}
 	})
+}
+
+// pieces is where an answer goes, in pieces or whole.
+type pieces struct{ writes, wholes int }
+
+// Write implements io.Writer.
+func (p *pieces) Write(b []byte) (int, error) { p.writes++; return len(b), nil }
+
+func (p *pieces) whole([]byte) error { p.wholes++; return nil }
+
+// An answer that was begun to be written is not whole any more.
+func TestEncoders_Whole(t *testing.T) {
+	t.Parallel()
+	var e encoders
+	ask := func(points int) pieces {
+		all := tsdb.Points{Times: make([]tsdb.Millis, points), Values: make([]float64, points)}
+		var to pieces
+		require.NoError(t, e.write(&to, query.Page{Results: []query.Result{{Series: &tsdb.Series{Metric: "m"}, Points: all}}}))
+		return to
+	}
+	require.Equal(t, pieces{wholes: 1}, ask(10))
+	long := ask(2000)
+	require.Zero(t, long.wholes)
+	require.Greater(t, long.writes, 1)
+	require.Equal(t, pieces{wholes: 1}, ask(0))
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/query"
@@ -27,7 +28,7 @@ const notAUnit = "{not_a_unit}"
 func (e *encoders) write(w io.Writer, page query.Page) error {
 	one := e.get()
 	defer e.put(one)
-	one.w, one.err, one.heads = w, nil, headsOf(page.Results)
+	one.w, one.err, one.begun, one.heads = w, nil, false, headsOf(page.Results)
 	one.buf = append(one.buf[:0], '{')
 	if len(page.Results) > 0 {
 		one.raw(`"timeSeries":[`)
@@ -50,6 +51,9 @@ func (e *encoders) write(w io.Writer, page query.Page) error {
 		one.buf = append(one.buf, explain(page.Trace)...)
 	}
 	one.raw("}\n")
+	if all, ok := w.(interface{ whole(text []byte) error }); ok && !one.begun {
+		return all.whole(one.buf)
+	}
 	return one.flush()
 }
 
@@ -78,6 +82,8 @@ type encoder struct {
 	w   io.Writer
 	buf []byte
 	err error
+	// begun says that a part of the answer was written.
+	begun bool
 	// heads is how the points of the answer begin, nil when that is not known.
 	heads *heads
 	// last is the time that was written last, and lastText how.
@@ -96,6 +102,7 @@ func (e *encoder) flush() error {
 	if e.w == nil {
 		return nil
 	}
+	e.begun = true
 	if e.err == nil {
 		_, e.err = e.w.Write(e.buf)
 	}
@@ -108,11 +115,27 @@ func (e *encoder) raw(text string) { e.buf = append(e.buf, text...) }
 
 // string appends a JSON string.
 func (e *encoder) string(text string) {
+	if plain(text) {
+		e.buf = append(append(append(e.buf, '"'), text...), '"')
+		return
+	}
 	quoted, err := json.Marshal(text)
 	if err != nil {
 		panic("BUG: a string cannot be marshalled: " + err.Error())
 	}
 	e.buf = append(e.buf, quoted...)
+}
+
+// plain reports whether a string has nothing that package json would escape or
+// replace.
+func plain(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }
 
 // result appends a TimeSeries.

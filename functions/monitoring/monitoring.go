@@ -108,6 +108,9 @@ type Service struct {
 	// Authorize returns nil when the caller of r has the permission on the
 	// project (an id), and else the error to answer with.
 	Authorize func(r *http.Request, project, permission string) error
+	// Gather holds back what is written to the connection of r until send is
+	// called, so that an answer that is known whole is sent at once; nil does not.
+	Gather func(r *http.Request) (send func())
 	// Bounds are the times that points may have.
 	Bounds Bounds
 	// Logger is told about internal errors, which callers do not see; nil

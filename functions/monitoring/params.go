@@ -51,6 +51,9 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 	if err != nil {
 		return nil, &fault.Error{Op: "monitoring.parseParams", Kind: fault.Invalid, Err: fmt.Errorf("read the query parameters: %w", err)}
 	}
+	if usual(raw, known) {
+		return &params{values: raw}, nil
+	}
 	p := &params{values: make(url.Values, len(raw))}
 	for _, sent := range slices.Sorted(maps.Keys(raw)) {
 		name := lowerCamel(sent)
@@ -71,6 +74,20 @@ func parseParams(r *http.Request, known ...string) (*params, error) {
 		}
 	}
 	return p, p.err
+}
+
+// usual reports whether all parameters are known ones, by their very names, and
+// none comes twice.
+func usual(raw url.Values, known []string) bool {
+	for name, values := range raw {
+		is := func(k string) bool {
+			return strings.HasPrefix(k, name) && (len(k) == len(name) || k[len(name):] == "…")
+		}
+		if len(values) != 1 || !slices.ContainsFunc(known, is) {
+			return false
+		}
+	}
+	return true
 }
 
 // lowerCamel turns the snake_case parts of a dotted name into lowerCamel.

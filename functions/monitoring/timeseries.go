@@ -2,7 +2,9 @@ package monitoring
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
@@ -88,8 +90,29 @@ func (s *Service) restListTimeSeries(w http.ResponseWriter, r *http.Request, pro
 	}
 	begin(w)
 	// What cannot be written has no reader.
-	_ = s.encoders.write(w, page)
+	_ = s.encoders.write(reply{w, r, s.Gather}, page)
 	return nil
+}
+
+// reply is where an answer goes that may be long.
+type reply struct {
+	http.ResponseWriter
+	request *http.Request
+	gather  func(r *http.Request) (send func())
+}
+
+// whole sends all of an answer.
+func (a reply) whole(text []byte) error {
+	a.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	if a.gather != nil {
+		send := a.gather(a.request)
+		defer send()
+	}
+	_, err := a.Write(text)
+	if a.gather != nil {
+		err = errors.Join(err, http.NewResponseController(a.ResponseWriter).Flush())
+	}
+	return err
 }
 
 // parseRequest reads the parameters of projects.timeSeries.list.

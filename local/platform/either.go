@@ -112,6 +112,11 @@ func (e *either) Close() error {
 type begun struct {
 	net.Conn
 	first []byte
+
+	// mu guards held, what is written and not sent yet, nil if all is sent at
+	// once; see gather.
+	mu   sync.Mutex
+	held *[]byte
 }
 
 // Read implements net.Conn.

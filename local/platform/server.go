@@ -64,7 +64,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 			&monitoring.Service{
 				Engine: query.New(p.series, query.Options{Rollups: p.rollups, MaxBytes: queryBytes, Budget: memory}), Descriptors: p.metrics, Resources: p.metrics,
 				Series: p.rollups, Operations: p.operations, Rollups: p.rollups,
-				Authorize: p.access.Authorize, Logger: p.log,
+				Authorize: p.access.Authorize, Gather: gather, Logger: p.log,
 			},
 			&prometheus.Service{Engine: promql.New(p.rollups, p.metrics, promql.Options{Memory: memory, MaxBytes: queryBytes}), Authorize: p.access.Authorize, Logger: p.log},
 			p.collector,
@@ -83,7 +83,7 @@ func (p *Platform) newServer() (*http.Server, error) {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler: handler, Protocols: protocols, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		Handler: handler, Protocols: protocols, ConnContext: withConn, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
 	server.RegisterOnShutdown(calls.End)
