@@ -93,16 +93,26 @@ func (b *Budget) lease(ctx context.Context, most int64) (*lease, error) {
 	if most > 0 {
 		l.most = min(most, b.total)
 	}
+	if !l.budget.free.TryAcquire(firstBytes) {
+		if err := l.await(ctx); err != nil {
+			return nil, err
+		}
+	}
+	l.held = firstBytes
+	return l, nil
+}
+
+// await waits for the first bytes.
+func (l *lease) await(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, l.budget.wait)
 	defer cancel()
 	if err := l.budget.free.Acquire(waiting, firstBytes); err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
-		return nil, l.noRoom(fmt.Errorf("other queries took all of the %d bytes for %s", l.budget.total, l.budget.wait))
+		return l.noRoom(fmt.Errorf("other queries took all of the %d bytes for %s", l.budget.total, l.budget.wait))
 	}
-	l.held = firstBytes
-	return l, nil
+	return nil
 }
 
 // noRoom is the error of a query for which the others leave no room.

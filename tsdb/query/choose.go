@@ -58,7 +58,7 @@ func (e *Engine) choose(ctx context.Context, p *plan, project string) (*choice, 
 		return nil, "there are no rollups", nil
 	}
 	st := &p.stages[0]
-	metric := p.filter.Metric()
+	metric := p.filter.metric
 	switch {
 	case metric == "":
 		return nil, "the filter does not name one metric type", nil

@@ -57,7 +57,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"selvedge.dev/tsdb"
@@ -89,6 +89,7 @@ type Options struct {
 type Engine struct {
 	store tsdb.Store
 	opts  Options
+	asked asked
 }
 
 // New makes an engine over store, which it does not close.
@@ -144,7 +145,7 @@ func (e *Engine) List(ctx context.Context, req Request) (Page, error) {
 // list is List with pages of another size, unless 0.
 func (e *Engine) list(ctx context.Context, req Request, size int) (Page, error) {
 	const op = "tsdb/query.List"
-	p, err := newPlan(req)
+	p, err := e.newPlan(req)
 	if err != nil {
 		return Page{}, fmt.Errorf("%s: %w", op, err)
 	}
@@ -169,7 +170,7 @@ func (e *Engine) list(ctx context.Context, req Request, size int) (Page, error) 
 // through the stages.
 func (c *collector) answer(ctx context.Context, e *Engine, project string) error {
 	sel := tsdb.Selection{
-		Project: project, Metric: c.filter.Metric(), Where: c.filter.Conditions(), Keep: c.keep, Interval: c.reads(),
+		Project: project, Metric: c.filter.metric, Where: c.filter.conditions, Keep: c.keep, Interval: c.reads(),
 		MaxSeries: e.opts.MaxSeries, MaxPoints: e.opts.MaxPoints,
 	}
 	by, why, err := e.choose(ctx, &c.plan, project)
@@ -214,9 +215,9 @@ type checked struct {
 // collector gathers what a selection visits into an answer.
 type collector struct {
 	plan
-	// checked are the kinds of series that every stage can be applied to, as
-	// keys of the type checked.
-	checked sync.Map
+	// checked is the kind of series that was last found to be one that every
+	// stage can be applied to: those of a metric come one after the other.
+	checked atomic.Pointer[checked]
 	// groups are what the reducers of the stages wait for, by the key of the
 	// reduced series. Those of a stage that does not reduce are nil.
 	groups  []map[string]*group
@@ -235,17 +236,17 @@ func (c *collector) add(s *tsdb.Series, points tsdb.Points) error {
 	return c.feed(0, collected{Result{Series: s, Points: points}, s.Key()})
 }
 
-// check is the plan's, done once for every metric. It may be called
+// check is the plan's, done once for the series of a metric. It may be called
 // concurrently.
 func (c *collector) check(s *tsdb.Series) error {
 	as := checked{s.Metric, s.Kind, s.ValueType}
-	if _, ok := c.checked.Load(as); ok {
+	if last := c.checked.Load(); last != nil && *last == as {
 		return nil
 	}
 	if err := c.plan.check(s); err != nil {
 		return err
 	}
-	c.checked.Store(as, true)
+	c.checked.Store(&as)
 	return nil
 }
 

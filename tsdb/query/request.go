@@ -93,7 +93,7 @@ type stage struct {
 
 // plan is a valid request.
 type plan struct {
-	filter filter.Filter
+	filter *parsed
 	// start and end are the interval (start, end], or the instant end when
 	// they are equal.
 	start, end tsdb.Millis
@@ -119,7 +119,7 @@ func invalid(field string, value any, format string, args ...any) error {
 }
 
 // newPlan validates a request.
-func newPlan(req Request) (plan, error) {
+func (e *Engine) newPlan(req Request) (plan, error) {
 	if req.Project == "" {
 		return plan{}, invalid("name", "", "a project is required")
 	}
@@ -127,7 +127,8 @@ func newPlan(req Request) (plan, error) {
 		return plan{}, invalid("name", req.Project, "no project has this id")
 	}
 	var p plan
-	for _, step := range []func(Request) error{p.setFilter, p.setInterval, p.setAggregation, p.setPage} {
+	setFilter := func(req Request) error { return p.setFilter(req, &e.asked) }
+	for _, step := range []func(Request) error{setFilter, p.setInterval, p.setAggregation, p.setPage} {
 		if err := step(req); err != nil {
 			return plan{}, err
 		}
@@ -135,12 +136,12 @@ func newPlan(req Request) (plan, error) {
 	return p, nil
 }
 
-// setFilter parses the filter.
-func (p *plan) setFilter(req Request) (err error) {
-	if p.filter, err = filter.Parse(req.Filter); err != nil {
+// setFilter parses the filter, unless it was asked for before.
+func (p *plan) setFilter(req Request, asked *asked) (err error) {
+	if p.filter, err = asked.parse(req.Filter); err != nil {
 		return err
 	}
-	if p.filter.String() == "" {
+	if p.filter.empty {
 		return invalid("filter", req.Filter, `a filter is required, such as metric.type = "TYPE"`)
 	}
 	return nil

@@ -56,6 +56,8 @@ const (
 type batch struct {
 	rows  []storage.MetricRow
 	names []byte
+	// month is when the month begins that all rows are of.
+	month tsdb.Millis
 }
 
 // Check returns the reason for which Append would refuse the sample, or "".
@@ -141,6 +143,7 @@ func (s *Store) Append(ctx context.Context, samples []tsdb.Sample) error {
 	defer func() { s.batches <- b }()
 	for len(samples) > 0 {
 		n := m.whole(samples[:min(len(samples), batchRows)])
+		b.month = m.from
 		add(b, samples[:n])
 		samples = samples[n:]
 	}
@@ -200,24 +203,29 @@ func (s *Store) add(b *batch, samples []tsdb.Sample) {
 			Value:         samples[i].Value,
 		})
 	}
-	s.addRows(b.rows)
+	s.addRows(b)
 }
 
-// addRows gives rows to the engine, and has it empty its buffers when they hold
-// many.
-func (s *Store) addRows(rows []storage.MetricRow) {
-	s.giveRows(rows)
-	if s.buffered.Add(int64(len(rows))) < maxBuffered {
+// addRows gives the rows of a batch to the engine, and has it empty its buffers
+// when they hold many.
+func (s *Store) addRows(b *batch) {
+	s.giveRows(b)
+	if s.buffered.Add(int64(len(b.rows))) < maxBuffered {
 		return
 	}
 	s.buffered.Store(0)
 	s.engine.DebugFlush()
 }
 
-// giveRows gives rows to the engine and counts them as one batch.
-func (s *Store) giveRows(rows []storage.MetricRow) {
+// giveRows gives the rows of a batch to the engine, with others if they are few,
+// and counts them as one batch.
+func (s *Store) giveRows(b *batch) {
 	s.adding.RLock()
 	defer s.adding.RUnlock()
-	s.engine.AddRows(rows, exactBits)
+	if len(b.rows) < smallRows {
+		s.gather(b.rows, b.month)
+	} else {
+		s.engine.AddRows(b.rows, exactBits)
+	}
 	s.added.Add(1)
 }

@@ -28,17 +28,25 @@ type columns struct {
 	numbers            []int64
 	scratchTimes       []int64
 	scratchValues      []float64
+	// remembers is where unpacked values are looked up first, nil if nowhere.
+	remembers *unpacked
 }
 
 // keptPoints bounds the columns that are kept for the next query: 4 MB.
 const keptPoints = 1 << 18
 
-// columns are empty columns, used ones if there are any.
-func (s *Store) columns() *columns {
-	if c, ok := s.unused.Get().(*columns); ok {
-		return c
+// columns are empty columns, used ones if there are any, for a query that reads so
+// many blocks.
+func (s *Store) columns(blocks int) *columns {
+	c, ok := s.unused.Get().(*columns)
+	if !ok {
+		c = &columns{}
 	}
-	return &columns{}
+	c.remembers = nil
+	if blocks <= unpackedBlocks {
+		c.remembers = s.unpacked
+	}
+	return c
 }
 
 // reuse gives columns back that no query needs any more.

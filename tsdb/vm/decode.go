@@ -115,10 +115,9 @@ func (c *columns) addValues(b *stored, from, to int) error {
 	var err error
 	switch kind {
 	case encoding.MarshalTypeZSTDNearestDelta, encoding.MarshalTypeZSTDNearestDelta2:
-		if c.unpacked, err = encoding.DecompressZSTD(c.unpacked[:0], data); err != nil {
+		if data, err = c.unpack(data); err != nil {
 			return fmt.Errorf("decode block: %w", err)
 		}
-		data = c.unpacked
 		if kind == encoding.MarshalTypeZSTDNearestDelta {
 			kind = encoding.MarshalTypeNearestDelta
 		} else {
@@ -137,6 +136,17 @@ func (c *columns) addValues(b *stored, from, to int) error {
 	}
 	c.values = decimal.AppendDecimalToFloat(c.values, c.numbers[from:to], b.scale)
 	return nil
+}
+
+// unpack is what was packed. It is not to be changed, and valid until the next
+// block.
+func (c *columns) unpack(packed []byte) ([]byte, error) {
+	if c.remembers != nil {
+		return c.remembers.of(packed)
+	}
+	var err error
+	c.unpacked, err = encoding.DecompressZSTD(c.unpacked[:0], packed)
+	return c.unpacked, err
 }
 
 // differences are the numbers of a block by their differences, unpacked, or by

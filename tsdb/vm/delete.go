@@ -111,7 +111,7 @@ func (s *Store) drop(ctx context.Context, op string, sel tsdb.Selection, since t
 func (s *Store) remove(ctx context.Context, sel tsdb.Selection, since tsdb.Millis) (int, error) {
 	s.adding.Lock()
 	defer s.adding.Unlock()
-	s.engine.DebugFlush()
+	s.flush()
 	d := deletion{sel: sel, seen: newSeen(), keys: map[string]map[string]bool{}}
 	fill(&d.sel.MaxSeries, s.options.MaxSeries)
 	all := sel

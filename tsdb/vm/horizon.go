@@ -77,7 +77,7 @@ func (s *Store) reveal() (uint64, time.Duration) {
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	start := time.Now()
-	s.engine.DebugFlush()
+	s.flush()
 	var m storage.Metrics
 	s.engine.UpdateMetrics(&m)
 	s.indexed.Store(m.TableMetrics.IndexDBMetrics.ItemsAdded)
@@ -119,7 +119,7 @@ func (s *Store) persist() (uint64, time.Duration) {
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	// This waits for the buffers that the engine's timers have taken.
-	s.engine.DebugFlush()
+	s.flush()
 	for {
 		name := s.engine.MustCreateSnapshot()
 		inMemory := s.partsInMemory()

@@ -1,9 +1,9 @@
 package vm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/storage"
 
@@ -120,18 +120,18 @@ func parseName(mn *storage.MetricName, name []byte) (*tsdb.Series, error) {
 	}
 	s := &tsdb.Series{Metric: string(mn.MetricGroup)}
 	for i := range mn.Tags {
-		key, value := string(mn.Tags[i].Key), labelValue(mn.Tags[i].Value)
+		key, value := mn.Tags[i].Key, labelValue(mn.Tags[i].Value)
 		switch {
-		case key == projectLabel:
+		case string(key) == projectLabel:
 			s.Project = value
-		case key == resourceLabel:
+		case string(key) == resourceLabel:
 			s.Resource = value
-		case key == partLabel:
+		case string(key) == partLabel:
 			s.ValueType = tsdb.Distributed
-		case strings.HasPrefix(key, resourcePrefix):
-			s.ResourceLabels = append(s.ResourceLabels, tsdb.Label{Name: key[len(resourcePrefix):], Value: value})
-		case strings.HasPrefix(key, metricPrefix):
-			s.MetricLabels = append(s.MetricLabels, tsdb.Label{Name: key[len(metricPrefix):], Value: value})
+		case bytes.HasPrefix(key, []byte(resourcePrefix)):
+			s.ResourceLabels = append(s.ResourceLabels, tsdb.Label{Name: string(key[len(resourcePrefix):]), Value: value})
+		case bytes.HasPrefix(key, []byte(metricPrefix)):
+			s.MetricLabels = append(s.MetricLabels, tsdb.Label{Name: string(key[len(metricPrefix):]), Value: value})
 		default:
 			return nil, fmt.Errorf("parse series name %q: label %q is not of this store", name, key)
 		}

@@ -195,7 +195,7 @@ func (s *Store) addParts(b *batch, samples []tsdb.Sample) {
 			})
 		}
 		if len(b.rows) >= batchRows || i == len(samples)-1 {
-			s.addRows(b.rows)
+			s.addRows(b)
 			b.rows, b.names = b.rows[:0], b.names[:0]
 		}
 	}

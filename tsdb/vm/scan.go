@@ -64,7 +64,7 @@ func (s *scan) run(ctx context.Context) error {
 	workers := min(runtime.GOMAXPROCS(0), runtime.NumCPU(), max(1, len(tasks)))
 	buffers := make([]*columns, workers)
 	for i := range buffers {
-		buffers[i] = s.store.columns()
+		buffers[i] = s.store.columns(len(s.blocks))
 		defer s.store.reuse(buffers[i])
 	}
 	for len(tasks) > 0 {

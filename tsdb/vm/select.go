@@ -118,7 +118,7 @@ func (s *Store) searched(search *storage.Search) {
 
 // readInTurn reads and visits the series whose blocks were found.
 func (q *query) readInTurn(ctx context.Context) error {
-	c := q.store.columns()
+	c := q.store.columns(len(q.blocks))
 	defer q.store.reuse(c)
 	for len(q.blocks) > 0 {
 		n := 1

@@ -49,7 +49,7 @@ func (s *Store) Snapshot(ctx context.Context, dir string) (err error) {
 func (s *Store) freeze() string {
 	s.adding.Lock()
 	defer s.adding.Unlock()
-	s.engine.DebugFlush()
+	s.flush()
 	for {
 		name := s.engine.MustCreateSnapshot()
 		if !s.partsInMemory() { // see persist

@@ -145,8 +145,8 @@ func (s *Store) newFilters() (*storage.TagFilters, error) {
 	return filters, nil
 }
 
-// filtersOf are the engine's filters for a selection, without its Keep.
-func (s *Store) filtersOf(sel tsdb.Selection) (*storage.TagFilters, error) {
+// makeFilters makes the engine's filters for a selection.
+func (s *Store) makeFilters(sel tsdb.Selection) (*storage.TagFilters, error) {
 	filters, err := s.newFilters()
 	if err != nil {
 		return nil, err

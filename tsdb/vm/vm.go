@@ -106,6 +106,8 @@ type Store struct {
 	// indexed counts the entries that the index had when all were last made
 	// visible; see newFilters.
 	indexed atomic.Uint64
+	// waiting are the rows that wait for others.
+	waiting waiting
 	// batches are the buffers of Append, one for each that may run at once.
 	batches chan *batch
 	// groupers are *grouper that no Append uses.
@@ -114,6 +116,8 @@ type Store struct {
 	unused sync.Pool
 	// searches are *storage.Search that no query uses.
 	searches sync.Pool
+	filters  filters
+	unpacked *unpacked
 	memo     memo
 
 	// mu guards closed; users are the calls that Close waits for.
@@ -152,7 +156,7 @@ func Open(dir string, options Options) (*Store, error) {
 	if err := checkDir(dir); err != nil {
 		return nil, &fault.Error{Op: op, Name: dir, Kind: fault.Unavailable, Err: err}
 	}
-	s := &Store{options: options, dir: dir, visible: newHorizon(), durable: newHorizon()}
+	s := &Store{options: options, dir: dir, visible: newHorizon(), durable: newHorizon(), unpacked: newUnpacked()}
 	if err := s.openEngine(); err != nil {
 		return nil, &fault.Error{Op: op, Name: dir, Kind: fault.Unavailable, Err: err}
 	}
@@ -222,6 +226,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.users.Wait()
+	s.settle()
 	s.engine.MustClose()
 	return nil
 }

@@ -148,6 +148,7 @@ func TestSelect_NewSeriesAfterTimer(t *testing.T) {
 		require.Equal(t, 1, n)
 	}
 	require.NoError(t, s.Append(t.Context(), []tsdb.Sample{{Series: series("m", "b"), Time: ago(time.Minute)}}))
+	s.settle()
 	require.Eventually(t, func() bool {
 		var m storage.Metrics
 		s.engine.UpdateMetrics(&m)
@@ -175,7 +176,7 @@ func TestSelect_TwoNumbers(t *testing.T) {
 	filters := storage.NewTagFilters()
 	require.NoError(t, filters.Add([]byte(projectLabel), []byte("p"), false, false))
 	whole := storage.TimeRange{MinTimestamp: int64(at), MaxTimestamp: int64(at) + 1000}
-	s.engine.DebugFlush()
+	s.flush()
 	search.Init(nil, s.engine, []*storage.TagFilters{filters}, whole, 10, math.MaxUint64)
 	defer search.MustClose()
 
