@@ -136,7 +136,7 @@ func FromRecord(record []byte) (Event, error) {
 		return Event{}, errors.New("event record: unknown version")
 	}
 	flags := record[1]
-	r := recordReader{rest: record[2:]}
+	r := recordReader{rest: record[2:], size: len(record) - 2, text: string(record[2:min(len(record), maxText)])}
 	c := &ce.EventContextV1{ID: r.string()}
 	c.Source = types.URIRef{URL: r.url()}
 	c.Type = r.string()
@@ -170,10 +170,17 @@ func FromRecord(record []byte) (Event, error) {
 	return e, nil
 }
 
+// maxText is how much of a record its attributes hold on to at most, in bytes.
+const maxText = 1 << 10
+
 // recordReader reads the parts of a record; after an error everything is zero.
 type recordReader struct {
 	rest []byte
 	err  error
+	// size is how long rest was at the beginning. The strings are parts of text,
+	// which it begins with, as far as that goes: made once for all of them.
+	size int
+	text string
 }
 
 // fail records the first error and ends the reading.
@@ -213,7 +220,13 @@ func (r *recordReader) string() string {
 		r.fail(errors.New("cut short"))
 		return ""
 	}
-	s := string(r.rest[:n])
+	at, after := r.size-len(r.rest), r.size-len(r.rest)+int(n)
+	s := ""
+	if after <= len(r.text) {
+		s = r.text[at:after]
+	} else {
+		s = string(r.rest[:n])
+	}
 	r.rest = r.rest[n:]
 	return s
 }
