@@ -82,6 +82,9 @@ type chunk struct {
 	// fresh are the streams and days the days of the rows that may be new.
 	fresh map[streamKey]bool
 	days  map[string]bool
+	// last is the bucket of the last row, tenant what the engine knows it by.
+	last   bucket
+	tenant logstorage.TenantID
 	// err is why there are no rows, failed the insert id of the entry whose
 	// fault that is.
 	err    error
@@ -157,16 +160,19 @@ func (s *Store) add(ctx context.Context, c *chunk, r *row, e *logstore.Entry) er
 	if e.Time.Before(minTime) || !e.Time.Before(maxTime) {
 		return &fault.Error{Kind: fault.Invalid, Reason: "TIME_OUT_OF_RANGE", Field: "timestamp", Err: fmt.Errorf("%s is not from %s to %s", e.Time, minTime, maxTime)}
 	}
-	t, err := s.tenants.of(ctx, bucket{e.Project, e.Bucket})
-	if err != nil {
-		return err
+	if b := (bucket{e.Project, e.Bucket}); b != c.last || c.tenant == (logstorage.TenantID{}) {
+		t, err := s.tenants.of(ctx, b)
+		if err != nil {
+			return err
+		}
+		c.last, c.tenant = b, t
 	}
 	if err := r.set(e); err != nil {
 		return &fault.Error{Kind: fault.TooLarge, Err: err}
 	}
 	had := c.rows.RowsCount()
-	tags := s.streams.choose(r, streamKey{tenant: t.AccountID, day: dayOf(e)}, c.fresh)
-	c.rows.MustAdd(t, e.Time.UnixNano(), r.fields, tags)
+	tags := s.streams.choose(r, streamKey{tenant: c.tenant.AccountID, day: dayOf(e)}, c.fresh)
+	c.rows.MustAdd(c.tenant, e.Time.UnixNano(), r.fields, tags)
 	if c.rows.RowsCount() != had+1 {
 		return &fault.Error{Kind: fault.Invalid, Err: errors.New("the storage does not take the entry")}
 	}
