@@ -3,8 +3,6 @@ package ingest
 import (
 	"context"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
@@ -15,16 +13,6 @@ const (
 	resourceDevice = "device"
 	labelDevice    = "device_id"
 	labelProject   = "project_id"
-)
-
-// Bounds of names, in bytes. Those of labels are Cloud Monitoring's. A metric
-// type may be longer than there (200), since it is made of an event type and a
-// path; tsdb/catalog has the same bound.
-const (
-	maxMetric     = 512
-	maxLabels     = 30
-	maxLabelName  = 100
-	maxLabelValue = 1024
 )
 
 // declaration is what data says about the series of a point.
@@ -81,43 +69,18 @@ func (k *known) become(have tsdb.Descriptor, d declaration) {
 
 // fault is the reason why d can declare no series, "" if it can.
 func (d *declaration) fault() string {
-	if !validMetric(d.metric) || !validMetric(d.resource) {
+	if !ValidMetric(d.metric) || !ValidMetric(d.resource) {
 		return InvalidMetric
 	}
 	for _, labels := range []tsdb.Labels{d.metricLabels, d.resourceLabels} {
-		if len(labels) > maxLabels {
+		if len(labels) > MaxLabels {
 			return InvalidLabel
 		}
 		for i, l := range labels {
-			if i > 0 && l.Name == labels[i-1].Name || !validLabel(l) {
+			if i > 0 && l.Name == labels[i-1].Name || !ValidLabel(l) {
 				return InvalidLabel
 			}
 		}
 	}
 	return ""
-}
-
-// validMetric reports whether s can be a metric type: names of printable
-// characters with slashes between. That is more than Cloud Monitoring takes,
-// since devices name their fields as they like.
-func validMetric(s string) bool {
-	return s != "" && len(s) <= maxMetric && printable(s) &&
-		s[0] != '/' && s[len(s)-1] != '/' && !strings.Contains(s, "//")
-}
-
-// validLabel reports whether l can be a label.
-func validLabel(l tsdb.Label) bool {
-	return l.Name != "" && len(l.Name) <= maxLabelName && printable(l.Name) &&
-		len(l.Value) <= maxLabelValue && printable(l.Value)
-}
-
-// printable reports whether s is UTF-8 without ASCII control characters; one
-// of them, NUL, separates names in tsdb.Series.Key.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
 }

@@ -129,21 +129,21 @@ func (p *Plan) field(f Field) (plannedField, error) {
 	switch {
 	case f.Path == "":
 		return planned, errors.New("the path is missing")
-	case !validMetric(planned.metric):
+	case !ValidMetric(planned.metric):
 		return planned, fmt.Errorf("%q cannot be a metric type", planned.metric)
 	case !slices.Contains([]tsdb.MetricKind{tsdb.Gauge, tsdb.Delta, tsdb.Cumulative}, planned.kind):
 		return planned, fmt.Errorf("there is no metric kind %q", f.Kind)
 	case !slices.Contains([]tsdb.ValueType{"", tsdb.Bool, tsdb.Int64, tsdb.Double}, f.ValueType):
 		return planned, fmt.Errorf("there is no value type %q", f.ValueType)
-	case len(f.Labels) > maxLabels:
-		return planned, fmt.Errorf("more than %d labels", maxLabels)
+	case len(f.Labels) > MaxLabels:
+		return planned, fmt.Errorf("more than %d labels", MaxLabels)
 	}
 	planned.slot = p.slot(f.Path)
 	for _, name := range slices.Sorted(maps.Keys(f.Labels)) {
 		l := plannedLabel{name: name, slot: -1}
 		constant, ok := strings.CutPrefix(f.Labels[name], "=")
 		switch {
-		case f.Labels[name] == "", !validLabel(tsdb.Label{Name: name, Value: constant}):
+		case f.Labels[name] == "", !ValidLabel(tsdb.Label{Name: name, Value: constant}):
 			return planned, fmt.Errorf("label %q: %q can be neither a path nor a constant", name, f.Labels[name])
 		case ok:
 			l.constant = constant

@@ -368,7 +368,7 @@ func (r *run) tags(key []byte) (string, tsdb.Labels, bool) {
 	for more {
 		part, rest, more = cutUnescaped(rest, ',')
 		name, value, ok := cutUnescaped(part, '=')
-		if !ok || len(name) == 0 || len(value) == 0 || len(labels) > 2*maxLabels {
+		if !ok || len(name) == 0 || len(value) == 0 || len(labels) > 2*ingest.MaxLabels {
 			return "", nil, false
 		}
 		labels = append(labels, tsdb.Label{Name: unescape(name), Value: unescape(value)})

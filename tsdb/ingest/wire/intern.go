@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
@@ -32,17 +31,9 @@ const (
 	wireInstance = "instance"
 )
 
-// Bounds of names, in bytes: those of tsdb/ingest, so that a series can be
-// written by every door.
-const (
-	maxMetric     = 512
-	maxLabels     = 30
-	maxLabelName  = 100
-	maxLabelValue = 1024
-	// maxKey bounds the labels of a series as they are written: somewhat more
-	// than the storage takes.
-	maxKey = 32 << 10
-)
+// maxKey bounds the labels of a series as they are written, in bytes: somewhat
+// more than the storage takes.
+const maxKey = 32 << 10
 
 // project is what is remembered of one project.
 type project struct {
@@ -194,17 +185,17 @@ func (r *run) declare(ctx context.Context, key []byte, dec declaration) (*tsdb.S
 // become the resource's, the others the metric's. It returns the reason why
 // there can be no such series, or "". The labels' text is copied.
 func identify(s *tsdb.Series, labels tsdb.Labels) string {
-	if !validMetric(s.Metric) {
+	if !ingest.ValidMetric(s.Metric) {
 		return ingest.InvalidMetric
 	}
 	labels = slices.DeleteFunc(labels, func(l tsdb.Label) bool { return l.Value == "" })
 	slices.SortFunc(labels, func(a, b tsdb.Label) int { return strings.Compare(a.Name, b.Name) })
 	for i, l := range labels {
-		if i > 0 && l.Name == labels[i-1].Name || !validLabel(l) {
+		if i > 0 && l.Name == labels[i-1].Name || !ingest.ValidLabel(l) {
 			return ingest.InvalidLabel
 		}
 	}
-	if len(labels) > maxLabels {
+	if len(labels) > ingest.MaxLabels {
 		return TooManyLabels
 	}
 	_, device := labels.Get(wireDevice)
@@ -232,28 +223,6 @@ func identify(s *tsdb.Series, labels tsdb.Labels) string {
 	// The names before it in the alphabet stand before it.
 	s.ResourceLabels = append(s.ResourceLabels, tsdb.Label{Name: labelProject, Value: s.Project})
 	return ""
-}
-
-// validMetric reports whether s can be a metric type.
-func validMetric(s string) bool {
-	return s != "" && len(s) <= maxMetric && printable(s) &&
-		s[0] != '/' && s[len(s)-1] != '/' && !strings.Contains(s, "//")
-}
-
-// validLabel reports whether l can be a label.
-func validLabel(l tsdb.Label) bool {
-	return l.Name != "" && len(l.Name) <= maxLabelName && printable(l.Name) &&
-		len(l.Value) <= maxLabelValue && printable(l.Value)
-}
-
-// printable reports whether s is UTF-8 without ASCII control characters.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
 }
 
 // fits reports whether a number can be a value of a metric of type t.

@@ -311,7 +311,7 @@ func attribute(labels map[string]string, message []byte) error {
 		}
 		return err
 	})
-	if value != "" && len(labels) <= 2*maxLabels {
+	if value != "" && len(labels) <= 2*ingest.MaxLabels {
 		labels[key] = value
 	}
 	return err

@@ -108,7 +108,7 @@ func (r *run) metadata1(f *pbField) error {
 	}
 	have := familyOf(kind, unit)
 	p := r.project
-	if p.kinds[name] == have || name == "" || len(name) > maxMetric || len(unit) > maxLabelName {
+	if p.kinds[name] == have || name == "" || len(name) > ingest.MaxMetric || len(unit) > ingest.MaxLabelName {
 		return nil
 	}
 	p.mu.RUnlock()
@@ -346,7 +346,7 @@ func (r *run) learn1(ctx context.Context, key []byte) (*tsdb.Series, string, err
 			metric = l.Value
 			return nil
 		}
-		if len(labels) <= 2*maxLabels { // one over the bound is as good as many
+		if len(labels) <= 2*ingest.MaxLabels { // one over the bound is as good as many
 			labels = append(labels, l)
 		}
 		return nil

@@ -190,7 +190,7 @@ func (r *run) learn2(ctx context.Context, key []byte, head header2) (*tsdb.Serie
 		}
 		if pair[0] == labelName {
 			metric = pair[1]
-		} else if len(labels) <= 2*maxLabels {
+		} else if len(labels) <= 2*ingest.MaxLabels {
 			labels = append(labels, tsdb.Label{Name: pair[0], Value: pair[1]})
 		}
 	}
