@@ -303,6 +303,11 @@ const foldWave = 256
 // align aligns the series of some keys, on all processors at once.
 func (a *assembly) align(ctx context.Context, keys []string) ([]collected, error) {
 	made := make([]collected, len(keys))
+	if len(keys) == 1 { // waking another processor would take longer
+		var err error
+		made[0], err = a.alignOne(keys[0])
+		return made, err
+	}
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(runtime.GOMAXPROCS(0), len(keys)) {
