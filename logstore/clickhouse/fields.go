@@ -45,7 +45,7 @@ func (c *compiler) proto(f *filter.Comparison, path []string) predicate {
 	case len(path) == 0:
 		return anyOf(c.contains("TypeUrl", needle(f.Value.Text)), c.json(f, path))
 	}
-	return c.json(f, nil) // names of its fields may be written in several ways
+	return inexact(c.json(f, nil)) // names of its fields may be written in several ways
 }
 
 // json compiles a comparison with what is at a path of a payload. It leads to
