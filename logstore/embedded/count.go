@@ -14,10 +14,11 @@ import (
 	"selvedge.dev/logstore/filter"
 )
 
-// The columns of a count.
+// The columns of a count. No row has columnNone.
 const (
 	columnTime    = "_time"
 	columnEntries = "entries"
+	columnNone    = "none"
 )
 
 // Count implements logstore.Reader. What the engine can tell exactly, counted by
@@ -91,6 +92,11 @@ func (s *Store) countExactly(ctx context.Context, counter *logstore.Counter, q m
 	}
 	for _, column := range by {
 		keys = append(keys, strconv.Quote(column))
+	}
+	if len(keys) == 1 && len(by) == 1 {
+		// The values of a single key are taken for numbers where they can be: "_"
+		// for 0, "1_0" for 10.
+		keys = append(keys, columnNone)
 	}
 	stats := " | stats "
 	if len(keys) > 0 {

@@ -141,3 +141,24 @@ func TestList_Bounds(t *testing.T) {
 	require.Equal(t, "QUERY_TOO_SLOW", fault.ReasonOf(err))
 	require.NoError(t, slow.Close())
 }
+
+// What looks like a number to the engine is counted as the text that it is.
+func TestCount_NumbersWithUnderscores(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	var entries []logstore.Entry
+	for i, v := range []string{"_", "0", "1_0", "10", "10"} {
+		e := dated("b", fmt.Sprint(i), 0)
+		e.Labels = map[string]string{"a": v}
+		entries = append(entries, e)
+	}
+	require.NoError(t, s.Append(t.Context(), entries))
+	groups, err := s.Count(t.Context(), logstore.Counting{Selection: logstore.Selection{Project: "p"}, By: [][]string{{"labels", "a"}}})
+	require.NoError(t, err)
+	var got []string
+	for _, g := range groups {
+		got = append(got, fmt.Sprint(g.Values[0], " ", g.Entries))
+	}
+	require.Equal(t, []string{"10 2", "0 1", "1_0 1", "_ 1"}, got)
+	require.NoError(t, s.Close())
+}
