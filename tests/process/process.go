@@ -187,6 +187,9 @@ func (p *Platform) Output() string { return p.output.String() }
 // Memory is the resident memory of the process, in bytes (Linux).
 func (p *Platform) Memory() (int64, error) { return memory(p.cmd.Process.Pid, "VmRSS:") }
 
+// Anonymous is what of the resident memory is no page of a file, in bytes (Linux).
+func (p *Platform) Anonymous() (int64, error) { return memory(p.cmd.Process.Pid, "RssAnon:") }
+
 // Peak is the most resident memory that the process ever had, in bytes (Linux).
 func (p *Platform) Peak() (int64, error) { return memory(p.cmd.Process.Pid, "VmHWM:") }
 

@@ -99,6 +99,9 @@ func (v *Victoria) answers(ctx context.Context) bool {
 // Memory is the resident memory of the process, in bytes (Linux).
 func (v *Victoria) Memory() (int64, error) { return memory(v.cmd.Process.Pid, "VmRSS:") }
 
+// Anonymous is what of the resident memory is no page of a file, in bytes (Linux).
+func (v *Victoria) Anonymous() (int64, error) { return memory(v.cmd.Process.Pid, "RssAnon:") }
+
 // Peak is the most resident memory that the process ever had, in bytes (Linux).
 func (v *Victoria) Peak() (int64, error) { return memory(v.cmd.Process.Pid, "VmHWM:") }
 

@@ -126,12 +126,14 @@ func (b *bench) disk() error {
 	return nil
 }
 
-// memory notes the resident memory, and the most that there ever was of it. What
-// cannot be told, since this is no Linux, is 0.
+// memory notes the resident memory, what of it is no page of a file, and the most
+// that there ever was of it. What cannot be told, since this is no Linux, is 0.
 func (b *bench) memory(after string) {
 	for _, t := range b.targets {
 		n, _ := t.process.Memory()
 		b.note("memory after the "+after, megabytes, t, float64(n)/(1<<20))
+		n, _ = t.process.Anonymous()
+		b.note("… of it not of files, after the "+after, megabytes, t, float64(n)/(1<<20))
 		n, _ = t.process.Peak()
 		b.note("memory at its peak until after the "+after, megabytes, t, float64(n)/(1<<20))
 	}

@@ -27,6 +27,7 @@ const (
 // server is a program that runs.
 type server interface {
 	Memory() (int64, error)
+	Anonymous() (int64, error)
 	Peak() (int64, error)
 	Processor() (time.Duration, error)
 }
