@@ -65,7 +65,7 @@ func NewAccountAuthenticator(a Accounts, issuer string, next Authenticator) *Acc
 
 // Authenticate implements [Authenticator].
 func (a *AccountAuthenticator) Authenticate(ctx context.Context, authorization string) (Principal, error) {
-	key, ok := bearer(authorization)
+	key, ok := Bearer(authorization)
 	if !ok {
 		return a.next.Authenticate(ctx, authorization)
 	}

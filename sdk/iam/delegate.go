@@ -41,7 +41,7 @@ func (d delegate) RoundTrip(r *http.Request) (*http.Response, error) {
 // principal that he names. Without a key nobody gets in.
 func Delegated(key string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got, ok := bearer(r.Header.Get("Authorization"))
+		got, ok := Bearer(r.Header.Get("Authorization"))
 		if key == "" || !ok || subtle.ConstantTimeCompare([]byte(got), []byte(key)) != 1 {
 			fault.Write(w, &fault.Error{
 				Op: "iam.Delegated", Kind: fault.Unauthenticated, Reason: "UNAUTHENTICATED", Err: errors.New("the function's key is needed"),

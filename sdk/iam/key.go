@@ -80,11 +80,11 @@ func isBase32(s string) bool {
 // 4096 bits signed is about 1 KiB.
 const maxHeader = 4096
 
-// bearer is the key of an Authorization header: of the scheme Bearer (RFC 6750)
+// Bearer is the key of an Authorization header: of the scheme Bearer (RFC 6750)
 // or, for clients that know no other way, the password of the scheme Basic (RFC
 // 7617), whose user counts for nothing, or of Token, as InfluxDB's clients have
 // it.
-func bearer(authorization string) (key string, ok bool) {
+func Bearer(authorization string) (key string, ok bool) {
 	scheme, key, ok := strings.Cut(authorization, " ")
 	if !ok || len(key) > maxHeader {
 		return "", false

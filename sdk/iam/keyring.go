@@ -127,7 +127,7 @@ func (k *Keyring) Authenticate(ctx context.Context, authorization string) (Princ
 	if authorization == "" {
 		return Principal{}, nil
 	}
-	key, ok := bearer(authorization)
+	key, ok := Bearer(authorization)
 	if !ok {
 		return Principal{}, unauthenticated("MALFORMED_CREDENTIALS", `want "Authorization: Bearer KEY"`)
 	}

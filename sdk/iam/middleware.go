@@ -46,7 +46,7 @@ func authenticate(a Authenticator, guesses *throttle, r *http.Request) (Principa
 	}
 	value := credentials(r)
 	guessable := false
-	if key, ok := bearer(value); ok {
+	if key, ok := Bearer(value); ok {
 		_, _, shaped := splitKey(key)
 		guessable = !shaped && !isToken(key)
 	}

@@ -60,8 +60,6 @@ const (
 	timeout = 10 * time.Second
 	// maxAnswers bounds the answers in memory, at some hundred bytes each.
 	maxAnswers = 10_000
-	// prefix begins the credentials that are asked about.
-	prefix = "Bearer "
 )
 
 // Platform asks the platform. It is an [iam.Authenticator], and safe for
@@ -117,7 +115,7 @@ type incomingKey struct{}
 // Allow asks. It comes before the one that authenticates.
 func Incoming(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), prefix)
+		key, _ := iam.Bearer(r.Header.Get("Authorization"))
 		in := incoming{key: key, caller: r.Header.Get(iam.CallerHeader), platform: r.Header.Get(iam.PlatformHeader)}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), incomingKey{}, in)))
 	})
@@ -138,7 +136,7 @@ func (p *Platform) Authenticate(ctx context.Context, authorization string) (iam.
 	if authorization == "" {
 		return p.caller(ctx)
 	}
-	key, ok := strings.CutPrefix(authorization, prefix)
+	key, ok := iam.Bearer(authorization)
 	if !ok {
 		return iam.Principal{}, &fault.Error{Op: "remote.Authenticate", Kind: fault.Unauthenticated, Reason: "MALFORMED_CREDENTIALS", Err: errors.New("want the header Authorization: Bearer KEY")}
 	}
@@ -229,6 +227,15 @@ func (p *Platform) Allow(ctx context.Context, permission string, name resource.N
 		return who, nil
 	})
 	return err
+}
+
+// AllowIn is Allow in a project, an id, or "" for none.
+func (p *Platform) AllowIn(ctx context.Context, project, permission string) error {
+	var name resource.Name
+	if project != "" {
+		name = resource.Name("projects/" + project)
+	}
+	return p.Allow(ctx, permission, name)
 }
 
 // denial is the fault of a permission that somebody lacks.

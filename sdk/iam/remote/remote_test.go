@@ -192,7 +192,11 @@ func TestPlatform_WhoCalls(t *testing.T) {
 		require.Equal(t, iam.Principal{}, who)
 	}
 	bad("Bearer unknown", fault.Unauthenticated)
-	bad("Basic YTpi", fault.Unauthenticated)
+	bad("Basic YTp4", fault.Unauthenticated) // a:x
+	bad("Digest b", fault.Unauthenticated)
+	who, err = p.client().Authenticate(t.Context(), "Basic YTpi") // a:b
+	require.NoError(t, err)
+	require.Equal(t, "projects/p", who.Name)
 	p.set("e", "user:eve@example.com", true) // whose name nothing says
 	bad("Bearer e", fault.Unavailable)
 	p.set("e", "somebody", true)
