@@ -64,7 +64,7 @@ var onlyIn = []library{
 	{"github.com/wneessen/go-mail", "functions/emailer", false, "e-mails as SMTP has them"},
 	{"go.einride.tech/aip", "", true, "an oracle for filters, masks and names: it lacks half of the operators and is not on the way of a request"},
 	{"go.opentelemetry.io/proto/otlp", "functions/logging", true, "OTLP's own messages are what its clients send"},
-	{"golang.org/x/sync", "...", true, "errgroup and semaphore are what the standard library lacks"},
+	{"golang.org/x/sync", "...", true, "errgroup, semaphore and singleflight are what the standard library lacks"},
 	{"google.golang.org/genproto/googleapis/api", "sdk/schema sdk/service infra/proto/... functions/logging functions/monitoring", true, "the options that google.aip.dev has words for, and Google's types for the oracle"},
 	{"google.golang.org/genproto/googleapis/rpc", "sdk/rpc functions/logging functions/monitoring functions/collector", true, "google.rpc.ErrorInfo and RetryInfo, and the status of each point that is not written"},
 	{"google.golang.org/grpc", "local/cluster/serving/containerd", true, "the stock client, which our services must answer, and which containerd's API is made for"},

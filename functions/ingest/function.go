@@ -14,7 +14,6 @@ import (
 	"selvedge.dev/sdk/gateway"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/remote"
-	"selvedge.dev/sdk/resource"
 	"selvedge.dev/triggers/broker"
 	"selvedge.dev/triggers/delivery"
 )
@@ -43,11 +42,7 @@ func (f *Function) Start(ctx context.Context, env map[string]string) error {
 	devices := devicesv1.NewClient(env["SELVEDGE_URL"], env["SELVEDGE_KEY"])
 	door := &Service{Broker: other{delivery.HTTP{URL: env["K_SINK"]}}, Devices: devices, MayPublish: func(ctx context.Context, source, device string) error {
 		return iam.MayPublishBy(iam.PrincipalOf(ctx), source, device, func(project string) error {
-			var name resource.Name
-			if project != "" {
-				name = resource.Name("projects/" + project)
-			}
-			return who.Allow(ctx, iam.Publish, name)
+			return who.AllowIn(ctx, project, iam.Publish)
 		})
 	}}
 	f.Open(ctx, gateway.Hosting{

@@ -68,7 +68,8 @@ type Remote struct {
 	http    *http.Client
 
 	// write, read and remove are where points are written, read and deleted:
-	// all the same if the server is a single one.
+	// all the same if the server is a single one. There is only read if nothing
+	// is to be written.
 	write, read, remove *url.URL
 	// nodes are who keeps the points: the single server, or see Cluster.
 	nodes []*node
@@ -114,6 +115,27 @@ func Connect(address string, options Options) (*Remote, error) {
 	return r, nil
 }
 
+// ConnectReader makes a store that only reads, beside the one that writes: over a
+// server as Connect has it, or over a tenant of a cluster at vmselect, as in
+// Cluster. Whatever would change something is Unsupported.
+func ConnectReader(address string, options Options) (*Remote, error) {
+	var p parser
+	r := newRemote(options)
+	if r.read = p.parse("series", address); r.read != nil && strings.Contains(r.read.Path, "/select/") {
+		r.read, _ = p.tenant("series", address, "select")
+		r.cluster = true
+	} else {
+		r.nodes = []*node{{url: r.read}}
+	}
+	if r.read != nil && strings.Contains(r.read.Path, "/insert/") {
+		p.fail("series", errors.New("want the address of a server, or of a tenant at vmselect"))
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return r, nil
+}
+
 // newRemote is a Remote without addresses.
 func newRemote(options Options) *Remote {
 	return &Remote{
@@ -138,6 +160,14 @@ func (r *Remote) use(op string) error {
 	}
 	r.users.Add(1)
 	return nil
+}
+
+// useToWrite is use for a call that changes something.
+func (r *Remote) useToWrite(op string) error {
+	if r.write == nil {
+		return &fault.Error{Op: op, Kind: fault.Unsupported, Reason: "READ_ONLY", Err: errors.New("the store only reads")}
+	}
+	return r.use(op)
 }
 
 // Close implements tsdb.Store: it waits for the calls that are under way and

@@ -63,7 +63,7 @@ func (r *Remote) Check(sample tsdb.Sample) string {
 // server fails, some of the batch may be there, and all may be appended again.
 func (r *Remote) Append(ctx context.Context, samples []tsdb.Sample) error {
 	const op = "tsdb/vm.Remote.Append"
-	if err := r.use(op); err != nil {
+	if err := r.useToWrite(op); err != nil {
 		return err
 	}
 	defer r.users.Done()

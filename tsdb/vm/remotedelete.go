@@ -37,7 +37,7 @@ func (r *Remote) Expire(ctx context.Context, sel tsdb.Selection, since tsdb.Mill
 
 // drop deletes the series without a point since then.
 func (r *Remote) drop(ctx context.Context, op string, sel tsdb.Selection, since tsdb.Millis) (int, error) {
-	if err := r.use(op); err != nil {
+	if err := r.useToWrite(op); err != nil {
 		return 0, err
 	}
 	defer r.users.Done()

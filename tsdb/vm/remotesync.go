@@ -136,7 +136,7 @@ func gauge(text []byte, name string) (float64, error) {
 // HOST:PORT=NAME, with commas between.
 func (r *Remote) ServerSnapshot(ctx context.Context) (string, error) {
 	const op = "tsdb/vm.Remote.ServerSnapshot"
-	if err := r.use(op); err != nil {
+	if err := r.useToWrite(op); err != nil {
 		return "", err
 	}
 	defer r.users.Done()
