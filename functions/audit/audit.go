@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	auditv1 "selvedge.dev/functions/audit/v1"
@@ -102,9 +103,13 @@ func (s *Service) checkDescriptor(_ context.Context, _, d *auditv1.AuditDescript
 		}
 	}
 	for i, set := range d.GetPromotedLabelSets() {
-		for _, k := range set.GetKeys() {
+		field := fmt.Sprintf("promotedLabelSets[%d].keys", i)
+		for n, k := range set.GetKeys() {
 			if !keys[k] {
-				return invalid(fmt.Sprintf("promotedLabelSets[%d].keys", i), fmt.Errorf("there is no label %s", k))
+				return invalid(field, fmt.Errorf("there is no label %s", k))
+			}
+			if slices.Contains(set.GetKeys()[:n], k) {
+				return invalid(field, fmt.Errorf("the label %s is there twice", k))
 			}
 		}
 	}

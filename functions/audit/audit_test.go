@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	auditv1 "selvedge.dev/functions/audit/v1"
+	"selvedge.dev/logstore"
 	"selvedge.dev/sdk/fault"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	samplev1 "selvedge.dev/sdk/sample/v1"
@@ -197,6 +198,8 @@ func TestRules_ConfigsAndDescriptorsCount(t *testing.T) {
 		Parent: "projects/p", AuditDescriptor: &auditv1.AuditDescriptor{
 			ResourceType: "sample.selvedge.dev/Robot",
 			Labels:       []*auditv1.AuditLabel{{Key: "color", Path: "spec.color"}, {Key: "site", Path: "metadata.labels.site"}},
+
+			PromotedLabelSets: []*auditv1.PromotedLabelSet{{Keys: []string{"site", "color"}}, {Keys: []string{"color"}}},
 		},
 	})
 	w.rules.Use(w.store) // rather than wait until what is known is too old
@@ -212,6 +215,11 @@ func TestRules_ConfigsAndDescriptorsCount(t *testing.T) {
 		return do[*auditv1.ListActivityLogsResponse](w.ctx, w, activities, &auditv1.ListActivityLogsRequest{Parent: "projects/p", Filter: text}).GetActivityLogs()
 	}
 	require.Len(t, list(`jsonPayload.category=READ AND jsonPayload.service="sample.selvedge.dev"`), 3)
+	for of, want := range map[[2]string][]string{
+		{"p", "sample.selvedge.dev/Robot"}: {"color", "site"}, {"p", "sample.selvedge.dev/Model"}: nil, {"q", "sample.selvedge.dev/Robot"}: nil,
+	} {
+		require.Equal(t, want, w.rules.Promoted(&logstore.Entry{Project: of[0], Bucket: auditv1.Bucket, ResourceType: of[1]}), of)
+	}
 	labelled := list(`labels.color="red"`)
 	require.Len(t, labelled, 1)
 	require.Equal(t, map[string]string{"color": "red"}, labelled[0].GetLabels())
@@ -241,6 +249,10 @@ func TestResources_AreChecked(t *testing.T) {
 	f("labels[0].path", &auditv1.AuditDescriptor{Labels: []*auditv1.AuditLabel{{Key: "a", Path: "spec"}}})
 	f("labels[1].key", &auditv1.AuditDescriptor{Labels: []*auditv1.AuditLabel{{Key: "a", Path: "name"}, {Key: "a", Path: "name"}}})
 	f("promotedLabelSets[0].keys", &auditv1.AuditDescriptor{PromotedLabelSets: []*auditv1.PromotedLabelSet{{Keys: []string{"b"}}}})
+	f("promotedLabelSets[0].keys", &auditv1.AuditDescriptor{
+		Labels:            []*auditv1.AuditLabel{{Key: "a", Path: "name"}},
+		PromotedLabelSets: []*auditv1.PromotedLabelSet{{Keys: []string{"a", "a"}}},
+	})
 	_, err := w.try(w.ctx, "audit.v1.AuditConfigService.CreateAuditConfig", &auditv1.CreateAuditConfigRequest{
 		Parent: "projects/p", AuditConfigId: "other", AuditConfig: &auditv1.AuditConfig{},
 	})

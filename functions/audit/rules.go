@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	auditv1 "selvedge.dev/functions/audit/v1"
+	"selvedge.dev/logstore"
 	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/fieldpath"
 	"selvedge.dev/sdk/iam"
@@ -48,8 +49,10 @@ type ruled struct {
 	until time.Time
 	// configs are by the project's id, "" for the platform's.
 	configs map[string]*auditv1.AuditConfig
-	// labels are by the type, and then by the project's id, "" for services.
-	labels map[string]map[string][]label
+	// labels are by the type, and then by the project's id, "" for services; so are
+	// the keys of those that are promoted, a project's with those of services.
+	labels   map[string]map[string][]label
+	promoted map[string]map[string][]string
 }
 
 // label is a label of records.
@@ -97,7 +100,7 @@ func orNone(r *ruled) *ruled { return cmp.Or(r, &ruled{}) }
 
 // load reads the resources.
 func load(ctx context.Context, st *store.Store) (*ruled, error) {
-	out := &ruled{configs: map[string]*auditv1.AuditConfig{}, labels: map[string]map[string][]label{}}
+	out := &ruled{configs: map[string]*auditv1.AuditConfig{}, labels: map[string]map[string][]label{}, promoted: map[string]map[string][]string{}}
 	snap, _, err := st.Driver().Snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -126,11 +129,17 @@ func load(ctx context.Context, st *store.Store) (*ruled, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, each(auditv1.DescriptorType, func(m proto.Message) {
+	err = each(auditv1.DescriptorType, func(m proto.Message) {
 		if d, ok := m.(*auditv1.AuditDescriptor); ok {
 			out.describe(st.Types(), d)
 		}
 	})
+	for _, of := range out.promoted {
+		for project, keys := range of {
+			of[project] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(keys, of[""]))))
+		}
+	}
+	return out, err
 }
 
 // describe adds the labels of a descriptor. One of a service is about types of
@@ -145,13 +154,31 @@ func (r *ruled) describe(types *schema.Registry, d *auditv1.AuditDescriptor) {
 		return
 	}
 	if r.labels[typ.Type] == nil {
-		r.labels[typ.Type] = map[string][]label{}
+		r.labels[typ.Type], r.promoted[typ.Type] = map[string][]label{}, map[string][]string{}
 	}
 	for _, l := range d.GetLabels() {
 		if p, err := labelPath(typ, l.GetPath()); err == nil {
 			r.labels[typ.Type][project] = append(r.labels[typ.Type][project], label{l.GetKey(), p})
 		}
 	}
+	for _, set := range d.GetPromotedLabelSets() {
+		r.promoted[typ.Type][project] = append(r.promoted[typ.Type][project], set.GetKeys()...)
+	}
+}
+
+// Promoted are the labels that the records of which an entry is one are looked for
+// by: those that descriptors of its type promote, a service's and the project's. It
+// implements [logstore.Promoted], by what was known when records were last made.
+func (r *Rules) Promoted(e *logstore.Entry) []string {
+	is := r.now.Load()
+	if is == nil {
+		return nil
+	}
+	of := is.promoted[e.ResourceType]
+	if keys, own := of[e.Project]; own {
+		return keys
+	}
+	return of[""]
 }
 
 // config is the config that counts for a project, nil for none.

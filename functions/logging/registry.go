@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -28,11 +29,13 @@ const (
 // of every write.
 type Catalog struct {
 	cache *readcache.Cache[string, *scope]
+	// described has room for one: that descriptors were written.
+	described chan struct{}
 }
 
 // NewCatalog makes an empty catalog.
 func NewCatalog() *Catalog {
-	return &Catalog{readcache.New[string, *scope](cachedProjects, cachedFor)}
+	return &Catalog{readcache.New[string, *scope](cachedProjects, cachedFor), make(chan struct{}, 1)}
 }
 
 // Written is to be called with what was written, before the writer is told that
@@ -43,6 +46,12 @@ func (c *Catalog) Written(writes []store.Write) {
 		switch w.Type {
 		case loggingv1.BucketType, loggingv1.LogDescriptorType, loggingv1.DeletedLogType:
 			projects = append(projects, w.Name.Project())
+		}
+		if w.Type == loggingv1.LogDescriptorType {
+			select {
+			case c.described <- struct{}{}:
+			default: // somebody said so
+			}
 		}
 	}
 	if len(projects) > 0 {
@@ -59,6 +68,8 @@ type Registry struct {
 	options service.Options
 	// descriptor, bucket and deleted are the types.
 	descriptor, bucket, deleted *schema.Resource
+	// promoted is what Run knows of the descriptors.
+	promoted atomic.Pointer[promoted]
 }
 
 // NewRegistry makes the service over a store with its types, which tells the

@@ -43,7 +43,28 @@ func (p *Platform) connectLogs(ctx context.Context) (logstore.Store, error) {
 	if p.config.Logs != "" {
 		return clickhouse.Open(ctx, clickhouse.Options{DSN: p.config.Logs, Once: true, Repeated: p.repeated(), Logger: p.log})
 	}
-	return embedded.Open(filepath.Join(p.config.Data, "logs", "store"), embedded.Options{Once: true, Logger: p.log})
+	return embedded.Open(filepath.Join(p.config.Data, "logs", "store"), embedded.Options{Once: true, Promoted: p.promotedLabels, Logger: p.log})
+}
+
+// promotedLabels implements logstore.Promoted, also of entries that come before it is
+// known where that is said.
+func (p *Platform) promotedLabels(e *logstore.Entry) []string {
+	if by := p.promoted.Load(); by != nil {
+		return (*by)(e)
+	}
+	return nil
+}
+
+// promote says where it is said which labels are promoted: of the records of the
+// audit by its descriptors, of others by those of logs.
+func (p *Platform) promote() {
+	by := logstore.Promoted(func(e *logstore.Entry) []string {
+		if e.Bucket == auditBucket {
+			return p.auditRules.Promoted(e)
+		}
+		return p.logging.Promoted(e)
+	})
+	p.promoted.Store(&by)
 }
 
 // repeated are the buckets that every platform on the database writes the same
@@ -57,6 +78,7 @@ func (p *Platform) repeated() []string {
 
 // openLogDoors makes the doors of log entries.
 func (p *Platform) openLogDoors() {
+	p.promote()
 	p.logDoors = logging.NewDoors(logging.Options{
 		Registry: p.logging, Intake: p.intake, Reader: p.logs, Resources: p.metrics, Ledger: p.losses,
 		Allow: p.access.Allow, Leave: gateway.Leave, Logger: p.log,
@@ -64,14 +86,18 @@ func (p *Platform) openLogDoors() {
 	p.lines = newLines(p.intake.Write, p.logDoors.Lost, p.log)
 }
 
-// runLogs deletes what is older than it is to be kept, until ctx ends, and moves
-// into the logs what earlier releases had elsewhere.
+// runLogs deletes what is older than it is to be kept, until ctx ends, moves into
+// the logs what earlier releases had elsewhere, and follows which labels are
+// promoted.
 func (p *Platform) runLogs(ctx context.Context) error {
 	worker := retention.Worker{Keeper: p.logs, Policies: p.logPolicies, Logger: p.log}
 	old := alerts{db: p.db, put: p.logDoors.PutEvents, lost: p.logDoors.Lost, log: p.log, retry: alertRetry}
 	var running sync.WaitGroup
 	running.Go(func() { old.move(ctx) })
-	worker.Run(ctx)
+	running.Go(func() { worker.Run(ctx) })
+	if p.config.Logs == "" { // ClickHouse need not know
+		running.Go(func() { p.logging.Run(ctx) })
+	}
 	running.Wait()
 	return nil
 }

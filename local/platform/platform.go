@@ -167,7 +167,8 @@ type Platform struct {
 	eventing   *eventing.Eventing
 	metrics    *catalog.Catalog
 	logs       logstore.Store
-	intake     *intake.Intake // in front of logs
+	promoted   atomic.Pointer[logstore.Promoted] // labels; once it is known where that is said
+	intake     *intake.Intake                    // in front of logs
 	buckets    *logging.Catalog
 	logging    *logging.Registry
 	logDoors   *logging.Doors

@@ -68,8 +68,9 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	conn    driver.Conn
 	options Options
-	// modern says that the server has text indexes.
-	modern bool
+	// modern says that the server has text indexes, joint that these find rows with
+	// several labels at once.
+	modern, joint bool
 	// patience is how long a migration of another is waited for.
 	patience time.Duration
 

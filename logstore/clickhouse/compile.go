@@ -81,8 +81,9 @@ type compiler struct {
 	*arguments
 	// project is the one whose entries are asked for.
 	project string
-	// plain leaves regular expressions out, which the server could not read.
-	plain bool
+	// plain leaves regular expressions out, which the server could not read; joint
+	// says that it finds rows with several labels by an index at once.
+	plain, joint bool
 	// indexed says that there is a condition that an index knows.
 	indexed bool
 }
@@ -94,7 +95,7 @@ func is(sql string) predicate { return predicate{sql, true} }
 func (c *compiler) expr(f filter.Expr) predicate {
 	switch f := f.(type) {
 	case *filter.And:
-		return all(c.exprs(f.Terms)...)
+		return all(c.together(c.exprs(conjuncts(f)))...)
 	case *filter.Or:
 		return anyOf(c.exprs(f.Terms)...)
 	case *filter.Not:
@@ -110,6 +111,19 @@ func (c *compiler) expr(f filter.Expr) predicate {
 		return c.call(f)
 	}
 	return maybe
+}
+
+// conjuncts are the terms of a conjunction, and of those in it.
+func conjuncts(f *filter.And) []filter.Expr {
+	var terms []filter.Expr
+	for _, t := range f.Terms {
+		if and, ok := t.(*filter.And); ok {
+			terms = append(terms, conjuncts(and)...)
+		} else {
+			terms = append(terms, t)
+		}
+	}
+	return terms
 }
 
 // exprs compiles filters.

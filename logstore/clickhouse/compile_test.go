@@ -22,7 +22,7 @@ func TestCompile(t *testing.T) {
 		e, err := filter.Parse(text)
 		require.NoError(t, err)
 		var a arguments
-		c := compiler{arguments: &a, project: "p"}
+		c := compiler{arguments: &a, project: "p", joint: true}
 		p := c.expr(e)
 		got := p.sql
 		for i, v := range a {
@@ -70,6 +70,8 @@ func TestCompile(t *testing.T) {
 	f(`timestamp<"1900-01-01"`, "0", true)
 	f(`timestamp<"1970-01-01T00:00:01Z"`, "Time < fromUnixTimestamp64Nano(toInt64(1000000000), 'UTC')", true)
 	f(`httpRequest.status=0`, "1", false) // it is 0 where it is not set
+	f(`labels.a="b" severity=INFO (labels.c="D" NOT labels.e="f") resource.labels.a="g" resource.labels.h="i"`,
+		"(Severity = 200 AND NOT (has(LABELS, <e\nf>)) AND hasAll(LABELS, [<a\nb>, <c\nd>]) AND hasAll(RESOURCE, [<a\ng>, <h\ni>]))", true)
 	f(`(severity=INFO OR severity=DEBUG) labels.a="b"`, "((Severity = 200 OR Severity = 100) AND has(LABELS, <a\nb>))", true)
 }
 

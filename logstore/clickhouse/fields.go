@@ -20,10 +20,37 @@ func (c *compiler) labels(f *filter.Comparison, column, items string, key []stri
 	}
 	if folded := logstore.Fold(f.Value.Text); f.Op == filter.Equal && ascii(folded) && !f.Value.IsNull() {
 		c.indexed = true
-		return is("has(" + items + ", " + c.arguments.text(key[0]+"\n"+folded) + ")")
+		return is(hasItem(items) + c.arguments.text(key[0]+"\n"+folded) + ")")
 	}
 	k := c.arguments.text(key[0])
 	return all(is("mapContains("+column+", "+k+")"), c.value(f, column+"["+k+"]"))
+}
+
+// hasItem begins the condition on one label.
+func hasItem(items string) string { return "has(" + items + ", " }
+
+// together makes one of the conditions on single labels. Of each of those alone
+// the index knows the granules that have a row with the label; of all of them at
+// once, the granules with a row that has them all.
+func (c *compiler) together(parts []predicate) []predicate {
+	if !c.joint {
+		return parts
+	}
+	for _, items := range []string{labelItems, resourceItems} {
+		var labels []string
+		var rest []predicate
+		for _, p := range parts {
+			if label, ok := strings.CutPrefix(p.sql, hasItem(items)); ok {
+				labels = append(labels, strings.TrimSuffix(label, ")"))
+			} else {
+				rest = append(rest, p)
+			}
+		}
+		if len(labels) > 1 {
+			parts = append(rest, is("hasAll("+items+", ["+strings.Join(labels, ", ")+"])"))
+		}
+	}
+	return parts
 }
 
 // resource compiles a comparison with the resource as a whole.

@@ -75,11 +75,7 @@ func (l *lister) full() bool { return len(l.found) == l.query.Limit || l.size > 
 // rows reads the next rows, a page of them at most.
 func (s *Store) rows(ctx context.Context, l *lister) error {
 	var a arguments
-	l.condition = s.condition(&a, &l.query.Selection, l.plain)
-	where := append([]string{l.sql}, beyond(&a, &l.query, l.after)...)
-	where = append(where, l.window.conditions()...)
-	query := "SELECT " + strings.Join(read, ", ") + " FROM " + s.table(l.query.Buckets) + " WHERE " + strings.Join(where, " AND ") +
-		order(l.query.Descending) + " LIMIT " + strconv.Itoa(l.page)
+	query := s.statement(&a, l)
 	settings := s.budget()
 	// Rows in the table's order would be read by one thread, and compared with
 	// each other by five columns; windows make it read no more.
@@ -109,6 +105,15 @@ func (s *Store) rows(ctx context.Context, l *lister) error {
 		return nil
 	}
 	return errors.Join(rows.Close(), rows.Err())
+}
+
+// statement asks for the next rows.
+func (s *Store) statement(a *arguments, l *lister) string {
+	l.condition = s.condition(a, &l.query.Selection, l.plain)
+	where := append([]string{l.sql}, beyond(a, &l.query, l.after)...)
+	where = append(where, l.window.conditions()...)
+	return "SELECT " + strings.Join(read, ", ") + " FROM " + s.table(l.query.Buckets) + " WHERE " + strings.Join(where, " AND ") +
+		order(l.query.Descending) + " LIMIT " + strconv.Itoa(l.page)
 }
 
 // add takes the next row's entry.
@@ -172,7 +177,7 @@ func (s *Store) condition(a *arguments, sel *logstore.Selection, plain bool) con
 	}
 	where = append(where, since(sel.From)...)
 	where = append(where, until(sel.To)...)
-	p, c := always, compiler{arguments: a, project: sel.Project, plain: plain}
+	p, c := always, compiler{arguments: a, project: sel.Project, plain: plain, joint: s.joint}
 	if sel.Filter != nil {
 		p = c.expr(sel.Filter)
 	}

@@ -35,11 +35,13 @@ const (
 	resourceItems = `arrayMap((k, v) -> concat(k, '\n', lower(v)), mapKeys(ResourceLabels), mapValues(ResourceLabels))`
 )
 
-// oldest is the oldest version of the server that has all that is used, and
-// textIndexes the one whose text indexes are for production.
+// oldest is the oldest version of the server that has all that is used,
+// textIndexes the one whose text indexes are for production, and jointIndexes one
+// whose text indexes were seen to answer hasAll.
 var (
-	oldest      = proto.Version{Major: 24, Minor: 8}
-	textIndexes = proto.Version{Major: 26, Minor: 2}
+	oldest       = proto.Version{Major: 24, Minor: 8}
+	textIndexes  = proto.Version{Major: 26, Minor: 2}
+	jointIndexes = proto.Version{Major: 26, Minor: 7}
 )
 
 // modern reports whether a server has text indexes for production.
@@ -66,7 +68,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			Err: fmt.Errorf("the server is ClickHouse %v: %d.%d or newer is needed", server.Version, oldest.Major, oldest.Minor),
 		}
 	}
-	s.modern = modern(server.Version)
+	s.modern, s.joint = modern(server.Version), proto.CheckMinVersion(jointIndexes, server.Version)
 	if err := s.conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS migrations (Version UInt32, Name String, At DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY Version`); err != nil {
 		return fmt.Errorf("creating the table of migrations: %w", err)
 	}

@@ -43,7 +43,7 @@ func (s *Store) Append(ctx context.Context, entries []logstore.Entry) error {
 	defer s.adding.RUnlock()
 	var chunks []*chunk
 	for some := range slices.Chunk(entries, chunkRows) {
-		c := &chunk{entries: some, rows: logstorage.GetLogRows(nil, nil, nil, nil, ""), fresh: make(map[streamKey]bool), days: make(map[string]bool)}
+		c := &chunk{entries: some, rows: logstorage.GetLogRows(nil, nil, nil, nil, ""), fresh: make(map[streamKey]bool), indexes: make(map[kin]*index), days: make(map[string]bool)}
 		defer logstorage.PutLogRows(c.rows)
 		chunks = append(chunks, c)
 	}
@@ -79,9 +79,11 @@ const chunkRows = 2_500
 type chunk struct {
 	entries []logstore.Entry
 	rows    *logstorage.LogRows
-	// fresh are the streams and days the days of the rows that may be new.
-	fresh map[streamKey]bool
-	days  map[string]bool
+	// fresh are the streams and days the days of the rows that may be new, indexes
+	// the promoted labels of the entries so far.
+	fresh   map[streamKey]bool
+	days    map[string]bool
+	indexes map[kin]*index
 	// last is the bucket of the last row, tenant what the engine knows it by.
 	last   bucket
 	tenant logstorage.TenantID
@@ -167,7 +169,7 @@ func (s *Store) add(ctx context.Context, c *chunk, r *row, e *logstore.Entry) er
 		}
 		c.last, c.tenant = b, t
 	}
-	if err := r.set(e); err != nil {
+	if err := r.set(e, s.indexOf(c, e)); err != nil {
 		return &fault.Error{Kind: fault.TooLarge, Err: err}
 	}
 	had := c.rows.RowsCount()

@@ -26,6 +26,9 @@ type found struct {
 	// tags are what the streams of all these rows have, if the labels of the
 	// resource are tags: all of one of the lists; nil if that is not known.
 	tags [][]tag
+	// labels are such tags of the labels of entries, which may be tags too: one of
+	// each of the lists.
+	labels [][]tag
 }
 
 // exactness says of which rows a query of the engine finds those that are
@@ -91,6 +94,9 @@ func compileAnd(terms []filter.Expr) found {
 		term := compile(t)
 		all.exact = min(all.exact, term.exact)
 		all.tags = bothTags(all.tags, term.tags)
+		if len(all.labels)+len(term.labels) <= maxTags {
+			all.labels = append(all.labels, term.labels...)
+		}
 		if term.query != everything {
 			queries = append(queries, "("+term.query+")")
 		}
@@ -126,7 +132,7 @@ func compileOr(terms []filter.Expr) found {
 	one := found{exact: always}
 	var queries []string
 	known := true
-	for _, t := range terms {
+	for i, t := range terms {
 		term := compile(t)
 		if term.query == everything {
 			return found{query: everything, exact: term.exact}
@@ -134,6 +140,7 @@ func compileOr(terms []filter.Expr) found {
 		one.exact = min(one.exact, term.exact)
 		known = known && len(term.tags) > 0
 		one.tags = append(one.tags, term.tags...)
+		one.labels = eitherLabels(one.labels, term.labels, i == 0)
 		queries = append(queries, "("+term.query+")")
 	}
 	if !known || len(one.tags) > maxTags {
@@ -141,6 +148,26 @@ func compileOr(terms []filter.Expr) found {
 	}
 	one.query = strings.Join(queries, " or ")
 	return one
+}
+
+// eitherLabels are the lists of tags of what has one of each of those of a or of
+// those of b; first says that there is no a.
+func eitherLabels(a, b [][]tag, first bool) [][]tag {
+	if first {
+		return b
+	}
+	if len(a)*len(b) > maxTags {
+		return nil
+	}
+	var either [][]tag
+	for _, x := range a {
+		for _, y := range b {
+			if len(x)+len(y) <= maxTags {
+				either = append(either, slices.Concat(x, y))
+			}
+		}
+	}
+	return either
 }
 
 // columns are filters of the engine's language that name columns, as `"id":`.
@@ -328,6 +355,9 @@ func compileEqual(column, text string) found {
 		f.exact = always
 		if column == columnLog || column == columnType || strings.HasPrefix(column, resourcePrefix) {
 			f.tags = [][]tag{{{column, anyCase(logstore.Fold(text))}}}
+		}
+		if strings.HasPrefix(column, labelPrefix) {
+			f.labels = [][]tag{{{column, anyCase(logstore.Fold(text))}}}
 		}
 	}
 	return f

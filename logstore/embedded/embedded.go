@@ -80,6 +80,11 @@ type Options struct {
 	// Once says that nobody appends an entry twice, as intake does not. Otherwise
 	// Append looks for each entry whether it is there.
 	Once bool
+	// Promoted says which labels the store has an index of, as it is when entries
+	// are appended; nil is none. Those of a log that have more than 250 values in a
+	// bucket on a day, as of 1 KiB together or of keys that are no names of columns,
+	// are found as others are.
+	Promoted logstore.Promoted
 	// MaxQueries is how many List and Count run at once; others wait.
 	MaxQueries int
 	// MaxQuery bounds the time of one List or Count, MaxRead the entries that

@@ -18,11 +18,12 @@ import (
 // The columns of a row. The engine has one more, _time, and knows no empty
 // values: a column that is not there is "". A row has them in the order of their
 // names, which the engine need not sort then; those that are tags of streams are
-// the first.
+// the first. Labels that are promoted are among those, out of their order.
 const (
 	columnForm     = "F"   // what the row says of the entry, see below
 	columnLog      = "Log" // the log
 	columnType     = "Of"  // the resource's type
+	columnPromoted = "P"   // which labels are tags, see promoted.go
 	columnDelay    = "ad"  // when it was received, in nanoseconds from its time on
 	columnBucket   = "b"   // the bucket
 	columnBytes    = "d"   // the data of a payload of bytes
@@ -92,9 +93,10 @@ type row struct {
 	// texts are not of ASCII alone.
 	opaque, wide bool
 	// plain is how many of the first fields are what rows are kept together by at
-	// least: the form, the log and the type of the resource. keyed is how many
-	// they are with the resource's labels.
-	plain, keyed int
+	// least: the form, the log and the type of the resource. promoted is how many
+	// they are with the promoted labels and which these are, if there are any, and
+	// keyed with the resource's labels too.
+	plain, promoted, keyed int
 	// size is about how many bytes the entry takes.
 	size int
 }
@@ -124,15 +126,18 @@ func (r *row) text(name, value string) {
 	r.foldWords(value)
 }
 
-// set makes it the row of an entry. The row refers to the entry's memory.
-func (r *row) set(e *logstore.Entry) error {
+// set makes it the row of an entry, some of whose labels are promoted. The row
+// refers to the entry's memory.
+func (r *row) set(e *logstore.Entry, i *index) error {
 	*r = row{fields: r.fields[:0], shape: r.shape[:0], extras: r.extras[:0], name: r.name[:0], fold: r.fold[:0], keys: r.keys[:0]}
 	p := &e.Payload
 	r.fields = append(r.fields, logstorage.Field{Name: columnForm})
 	r.text(columnLog, e.Log)
 	r.text(columnType, e.ResourceType)
 	r.plain = len(r.fields)
-	r.labels(resourcePrefix, e.ResourceLabels)
+	r.promote(i, e.Labels)
+	r.promoted = len(r.fields)
+	r.labels(resourcePrefix, e.ResourceLabels, nil)
 	r.keyed = len(r.fields)
 	r.number(columnDelay, e.Received.UnixNano()-e.Time.UnixNano())
 	r.add(columnBucket, e.Bucket)
@@ -147,7 +152,7 @@ func (r *row) set(e *logstore.Entry) error {
 	if p.Kind != 0 {
 		r.number(columnKind, int64(p.Kind))
 	}
-	r.labels(labelPrefix, e.Labels)
+	r.labels(labelPrefix, e.Labels, i)
 	if p.Kind == logstore.Text {
 		r.text(columnMessage, bytesString(p.Data))
 	}
@@ -212,30 +217,36 @@ func (r *row) hide(e *logstore.Entry) error {
 			kept = append(kept, f)
 		}
 	}
-	r.fields, r.keyed = kept, r.plain
+	r.fields, r.promoted, r.keyed = kept, r.plain, r.plain
 	r.fields[0].Value = formRecord
 	r.number(columnSize, int64(roughly(len(record))))
 	r.add(columnOpaque, bytesString(record))
 	return nil
 }
 
-// labels adds a column for each label, by key.
-func (r *row) labels(prefix string, labels map[string]string) {
+// labels adds a column for each label, by key, but for those of an index.
+func (r *row) labels(prefix string, labels map[string]string, but *index) {
 	r.keys = r.keys[:0]
 	for k := range labels {
 		r.keys = append(r.keys, k)
 	}
 	slices.Sort(r.keys)
 	for _, k := range r.keys {
-		v := labels[k]
-		if v == "" || !plainName(k) {
-			r.opaque = true
-			return
+		if !but.has(k) {
+			r.label(prefix, k, labels[k])
 		}
-		start := len(r.name)
-		r.name = append(append(r.name, prefix...), k...)
-		r.text(bytesString(r.name[start:]), v)
 	}
+}
+
+// label adds the column of a label.
+func (r *row) label(prefix, key, value string) {
+	if value == "" || !plainName(key) {
+		r.opaque = true
+		return
+	}
+	start := len(r.name)
+	r.name = append(append(r.name, prefix...), key...)
+	r.text(bytesString(r.name[start:]), value)
 }
 
 // plainName reports whether a label's key or a key of JSON can be part of the

@@ -45,7 +45,7 @@ func TestRow_PayloadsComeBackByteForByte(t *testing.T) {
 		t.Helper()
 		e := withJSON(data)
 		var r row
-		require.NoError(t, r.set(&e))
+		require.NoError(t, r.set(&e, nil))
 		got, err := filled(t, &r)
 		require.NoError(t, err)
 		require.Equal(t, e, got)
@@ -106,7 +106,7 @@ func TestRow_WordsAreFolded(t *testing.T) {
 		e := withJSON("{}")
 		e.Payload = logstore.Payload{Kind: logstore.Text, Data: []byte(text)}
 		var r row
-		require.NoError(t, r.set(&e))
+		require.NoError(t, r.set(&e, nil))
 		got := ""
 		for _, f := range r.fields {
 			if f.Name == columnFold {
@@ -138,7 +138,7 @@ func FuzzRow(f *testing.F) {
 			return
 		}
 		var r row
-		require.NoError(t, r.set(&e))
+		require.NoError(t, r.set(&e, nil))
 		if !r.opaque {
 			require.True(t, slices.IsSortedFunc(r.fields, func(a, b logstorage.Field) int { return strings.Compare(a.Name, b.Name) }))
 		}

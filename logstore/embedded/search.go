@@ -144,7 +144,7 @@ func (s *Store) newReaders() *readers {
 }
 
 // needless are the columns that no entry is made of.
-const needless = "_stream, _stream_id, " + columnForm + ", " + columnFold + ", " + columnSize
+const needless = "_stream, _stream_id, " + columnForm + ", " + columnPromoted + ", " + columnFold + ", " + columnSize
 
 // matching hands on the entries that a selection selects of those that a query
 // of the engine finds, of any if there is a limit. Several may come at once.
@@ -234,14 +234,22 @@ func (s *Store) within(f found, query, form string) string {
 			terms = append(terms, strings.Join(append(every, unkeyedStreams), ","))
 		}
 	}
-	switch {
-	case len(terms) > 0:
-	case form != "":
+	if len(terms) == 0 && form != "" {
 		terms = []string{form}
-	default:
+	}
+	filters := ""
+	if len(terms) > 0 {
+		filters = s.streams.filter(terms...) + " "
+	}
+	if s.options.Promoted != nil {
+		for _, labels := range f.labels {
+			filters += s.streams.labelTags(labels) + " "
+		}
+	}
+	if filters == "" {
 		return query
 	}
-	return s.streams.filter(terms...) + " (" + query + ")"
+	return filters + "(" + query + ")"
 }
 
 // The tags of streams by form.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"github.com/stretchr/testify/require"
 
 	"selvedge.dev/logstore"
@@ -88,8 +89,8 @@ func TestStreams_AreBounded(t *testing.T) {
 	}
 	require.NoError(t, s.Append(t.Context(), entries))
 	require.NoError(t, s.Append(t.Context(), []logstore.Entry{of("again", "x", map[string]string{"n": "7"}), of("new", "x", map[string]string{"n": "new"})}))
-	for key, n := range s.streams.keyed {
-		require.Equal(t, maxKeyed, n, key)
+	for of, n := range s.streams.taken {
+		require.Equal(t, map[sort]int{bare: 1, keyed: maxKeyed}[of.sort], n, of)
 	}
 	require.Len(t, s.streams.known, maxKeyed+1)
 	before := s.streams.filter()
@@ -105,6 +106,77 @@ func TestStreams_AreBounded(t *testing.T) {
 	require.NoError(t, s.Append(t.Context(), []logstore.Entry{of("long", "x", long), of("odd", "x", map[string]string{"a=b": "c", "d}": "e"})}))
 	require.Equal(t, []string{"long"}, selected(t, s, `resource.labels.n="`+long["n"]+`"`))
 	require.Equal(t, []string{"odd"}, selected(t, s, `resource.labels."a=b"="C" resource.labels."d}":*`))
+}
+
+// Promoted labels are tags, as long as they have few values and streams: one of
+// very many values is left out, and all are found whatever becomes of them.
+// SPEC A5
+func TestStreams_PromotedAreBounded(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), Options{MinFreeBytes: 1, Once: true, Promoted: func(e *logstore.Entry) []string {
+		return map[string][]string{"l": {"line", "order", "a=b"}, "many": {"x", "y", "z"}}[e.Log]
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	at := func(log string, i int, labels map[string]string) logstore.Entry {
+		e := of(fmt.Sprint(log, i), "x", map[string]string{"n": fmt.Sprint(i % 5)})
+		e.Log, e.Labels = log, labels
+		return e
+	}
+	lists := func() map[string]int {
+		t.Helper()
+		s.show()
+		values := map[string]int{}
+		err := s.search(t.Context(), s.tenants.all(), "* | stats by ("+columnPromoted+") count() n", everSpan, func(_ uint, b *logstorage.DataBlock) error {
+			columns := b.GetColumns(false)
+			for i, v := range columns[0].Values {
+				values[v] = int(number(columns[1].Values[i]))
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		return values
+	}
+	orders, many := []logstore.Entry{}, []logstore.Entry{}
+	for i := range maxValues + 50 {
+		orders = append(orders, at("l", i, map[string]string{"line": fmt.Sprint(i % 2), "order": fmt.Sprint(i), "a=b": "c"}))
+	}
+	for i := range 3 * maxKeyed {
+		many = append(many, at("many", i, map[string]string{"x": fmt.Sprint(i % 15), "y": fmt.Sprint(i / 15 % 15), "z": fmt.Sprint(i / 225)}))
+	}
+	require.NoError(t, s.Append(t.Context(), orders))
+	require.Equal(t, map[string]int{"\x1fline\x1forder\x1f": maxValues, "": 50}, lists(), "until there are too many")
+	require.NoError(t, s.Append(t.Context(), []logstore.Entry{at("l", 1000, map[string]string{"line": "1", "order": "3"}), at("l", 1001, map[string]string{"order": "new"})}))
+	require.Equal(t, 2, lists()["\x1fline\x1f"], "and without it from then on")
+	require.NoError(t, s.Append(t.Context(), many))
+	for of, n := range s.streams.taken {
+		require.LessOrEqual(t, n, maxKeyed, of)
+	}
+	require.Equal(t, 2*maxKeyed-maxValues-2, lists()["\x1fx\x1fy\x1fz\x1f"], "as many as there is room for")
+	for text, want := range map[string]int{
+		`labels.order="7"`: 1, `labels.order="290" labels.line="0"`: 1, `labels.order="3"`: 2, `labels.line="1" labels.order:*`: maxValues/2 + 26, `labels."a=b"="C"`: maxValues + 50,
+		`log_id("l") NOT labels.line="1"`: maxValues/2 + 26, `labels.order="new" OR labels.x="0"`: 201, `labels.x="14" labels.y="14" labels.z="0"`: 1, `labels.x="14" labels.y="14"`: 13,
+	} {
+		require.Equal(t, want, counted(t, s, text), text)
+	}
+	f, err := filter.Parse(`labels.line="1" labels.order="3"`)
+	require.NoError(t, err)
+	require.Contains(t, s.within(compile(f), everything, ""), `"l.line"=~"1"`)
+}
+
+// counted is how many entries a filter selects, as Count says it, and List too.
+func counted(t *testing.T, s *Store, text string) int {
+	t.Helper()
+	f, err := filter.Parse(text)
+	require.NoError(t, err, text)
+	sel := logstore.Selection{Project: "p", Filter: f}
+	page, err := s.List(t.Context(), logstore.Query{Selection: sel, Limit: logstore.MaxLimit})
+	require.NoError(t, err, text)
+	groups, err := s.Count(t.Context(), logstore.Counting{Selection: sel})
+	require.NoError(t, err, text)
+	require.Len(t, groups, 1, text)
+	require.Equal(t, int64(len(page)), groups[0].Entries, text)
+	return len(page)
 }
 
 // What is a word beside letters that are not of ASCII is as logstore.Match has

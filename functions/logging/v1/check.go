@@ -29,13 +29,34 @@ func (d *LogDescriptor) Check() error {
 		keys = append(keys, l.GetKey())
 	}
 	for i, set := range d.GetPromotedLabelSets() {
-		for _, k := range set.GetKeys() {
+		field := fmt.Sprintf("promoted_label_sets[%d]", i)
+		for n, k := range set.GetKeys() {
 			if !slices.Contains(keys, k) {
-				return invalid(fmt.Sprintf("promoted_label_sets[%d]", i), "%q is not among the labels", k)
+				return invalid(field, "%q is not among the labels", k)
+			}
+			if slices.Contains(set.GetKeys()[:n], k) {
+				return invalid(field, "the label %q is there twice", k)
 			}
 		}
 	}
+	if n := len(d.Promoted()); n > MaxPromoted {
+		return invalid("promoted_label_sets", "there are %d labels in all sets together, the most are %d", n, MaxPromoted)
+	}
 	return nil
+}
+
+// MaxPromoted is how many labels there may be in all promoted sets of a log
+// together: as many as stores have an index of (logstore.MaxPromoted).
+const MaxPromoted = 16
+
+// Promoted are the labels in the promoted sets, each once, ascending.
+func (d *LogDescriptor) Promoted() []string {
+	var keys []string
+	for _, set := range d.GetPromotedLabelSets() {
+		keys = append(keys, set.GetKeys()...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // CheckLogID is why a text cannot be the id of a log, if it cannot: it has 1 to
