@@ -79,12 +79,25 @@ func checkID(id string, needed bool) error {
 		return errors.New("is missing")
 	case len(id) > MaxID:
 		return fmt.Errorf("has %d bytes, the most are %d", len(id), MaxID)
+	case visible(id):
+		return nil
 	case !utf8.ValidString(id):
 		return errors.New("is not UTF-8")
 	case strings.ContainsFunc(id, unicode.IsControl):
 		return errors.New("has a control character")
 	}
 	return nil
+}
+
+// visible reports whether a text is of ASCII that can be seen, as most names are:
+// that is told sooner than what else is allowed.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // checkLog checks a log's id: letters, digits and / _ - . as Google has it.
@@ -136,7 +149,7 @@ func checkLabels(labels map[string]string) error {
 			return fmt.Errorf("the value of %q has %d bytes, the most are %d", k, len(v), MaxLabelValue)
 		case k == "":
 			return errors.New("a key is empty")
-		case !utf8.ValidString(k) || strings.ContainsFunc(k, unicode.IsControl):
+		case !visible(k) && (!utf8.ValidString(k) || strings.ContainsFunc(k, unicode.IsControl)):
 			return fmt.Errorf("the key %q is not UTF-8 or has a control character", k)
 		case !utf8.ValidString(v):
 			return fmt.Errorf("the value of %q is not UTF-8", k)

@@ -204,7 +204,8 @@ type Reader interface {
 type Writer interface {
 	// Append adds entries, which are valid (Entry.Check) and at most 32 MiB.
 	// They may be found when it returns, and are durable once Sync was
-	// called. After an error some of them may be there: ask with Since.
+	// called. After an error some of them may be there: ask with Since. The slice
+	// is not used after the return.
 	Append(ctx context.Context, entries []Entry) error
 	// Sync makes durable what Append has returned for. It is an error if some of
 	// that may have been lost since, as by a server that has restarted.

@@ -202,6 +202,12 @@ func TestRules_ConfigsAndDescriptorsCount(t *testing.T) {
 			PromotedLabelSets: []*auditv1.PromotedLabelSet{{Keys: []string{"site", "color"}}, {Keys: []string{"color"}}},
 		},
 	})
+	do[*auditv1.AuditDescriptor](w.ctx, w, "audit.v1.AuditDescriptorService.CreateAuditDescriptor", &auditv1.CreateAuditDescriptorRequest{
+		Parent: "services/sample.selvedge.dev", AuditDescriptor: &auditv1.AuditDescriptor{
+			ResourceType: "sample.selvedge.dev/Robot", Labels: []*auditv1.AuditLabel{{Key: "line", Path: "metadata.labels.line"}},
+			PromotedLabelSets: []*auditv1.PromotedLabelSet{{Keys: []string{"line"}}},
+		},
+	})
 	w.rules.Use(w.store) // rather than wait until what is known is too old
 	w.paint("projects/p", "p", "r", "red")
 	w.paint("projects/q", "q", "r", "red")
@@ -216,7 +222,7 @@ func TestRules_ConfigsAndDescriptorsCount(t *testing.T) {
 	}
 	require.Len(t, list(`jsonPayload.category=READ AND jsonPayload.service="sample.selvedge.dev"`), 3)
 	for of, want := range map[[2]string][]string{
-		{"p", "sample.selvedge.dev/Robot"}: {"color", "site"}, {"p", "sample.selvedge.dev/Model"}: nil, {"q", "sample.selvedge.dev/Robot"}: nil,
+		{"p", "sample.selvedge.dev/Robot"}: {"color", "line", "site"}, {"p", "sample.selvedge.dev/Model"}: nil, {"q", "sample.selvedge.dev/Robot"}: {"line"},
 	} {
 		require.Equal(t, want, w.rules.Promoted(&logstore.Entry{Project: of[0], Bucket: auditv1.Bucket, ResourceType: of[1]}), of)
 	}

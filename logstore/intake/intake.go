@@ -46,6 +46,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,6 +157,8 @@ type Intake struct {
 	// of the entry.
 	brand, session string
 	given          atomic.Uint64
+	// unused are *writing that no Write uses.
+	unused sync.Pool
 
 	shipper shipper
 	stop    context.CancelFunc
@@ -264,25 +267,20 @@ func (in *Intake) Close() error {
 // Seq are the intake's. The entries must not be changed later.
 func (in *Intake) Write(ctx context.Context, entries []logstore.Entry) ([]Outcome, error) {
 	const op = "logstore/intake.Write"
-	outcomes, items, err := in.judge(entries)
+	w, _ := in.unused.Get().(*writing)
+	if w == nil {
+		w = new(writing)
+	}
+	defer in.reuse(w)
+	outcomes, items, err := in.judge(entries, w.items[:0])
 	if err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.KindOf(err), Err: err}
 	}
+	w.items = items
 	if len(items) == 0 {
 		return outcomes, nil
 	}
-	size := 0
-	for i := range items {
-		size += items[i].size
-	}
-	records := make([][]byte, len(items))
-	buf := make([]byte, 0, size+size/4+64*len(items))
-	for i := range items {
-		start := len(buf)
-		buf = logstore.AppendRecord(buf, items[i].entry)
-		records[i] = buf[start:len(buf):len(buf)]
-	}
-	first, err := in.journal.Append(ctx, records...)
+	first, err := in.journal.Append(ctx, w.encode()...)
 	if err != nil {
 		in.window.release(items)
 		return nil, &fault.Error{Op: op, Kind: fault.KindOf(err), Reason: fault.ReasonOf(err), Err: err}
@@ -298,12 +296,49 @@ func (in *Intake) Write(ctx context.Context, entries []logstore.Entry) ([]Outcom
 	return outcomes, nil
 }
 
+// writing is the memory of a Write.
+type writing struct {
+	items   []item
+	records [][]byte
+	buf     []byte
+}
+
+// reusable is how many bytes of records are kept for another Write: of one as
+// large as are usual.
+const reusable = 4 << 20
+
+// reuse keeps the memory of a Write for another.
+func (in *Intake) reuse(w *writing) {
+	if cap(w.buf) > reusable {
+		return
+	}
+	clear(w.items[:cap(w.items)])
+	in.unused.Put(w)
+}
+
+// encode gives the records of the items.
+func (w *writing) encode() [][]byte {
+	size := 0
+	for i := range w.items {
+		size += w.items[i].size
+	}
+	buf := slices.Grow(w.buf[:0], size+size/4+64*len(w.items))
+	w.records = w.records[:0]
+	for i := range w.items {
+		start := len(buf)
+		buf = logstore.AppendRecord(buf, w.items[i].entry)
+		w.records = append(w.records, buf[start:len(buf):len(buf)])
+	}
+	w.buf = buf
+	return w.records
+}
+
 // judge gives the outcome of each entry, and items of those that are to be
-// stored.
-func (in *Intake) judge(entries []logstore.Entry) ([]Outcome, []item, error) {
+// stored, for which there is memory.
+func (in *Intake) judge(entries []logstore.Entry, items []item) ([]Outcome, []item, error) {
 	now := in.options.Now().UTC()
 	outcomes := make([]Outcome, len(entries))
-	items := make([]item, 0, len(entries))
+	items = slices.Grow(items, len(entries))
 	for i := range entries {
 		e := &entries[i]
 		if err := in.prepare(e, now); err != nil {

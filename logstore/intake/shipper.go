@@ -32,6 +32,8 @@ type shipper struct {
 	// since is when what waits for a batch began to, synced when the store was.
 	since, synced time.Time
 	batch         journal.Batch
+	// entries are memory for those of a batch.
+	entries []logstore.Entry
 	// woken is told when there is more to do.
 	woken chan struct{}
 
@@ -246,12 +248,14 @@ func (s *shipper) ship(ctx context.Context) error {
 		return err
 	}
 	s.in.counts.drop(ReasonDuplicate, whole-len(items))
-	entries := make([]logstore.Entry, len(items))
+	s.entries = slices.Grow(s.entries[:0], len(items))[:len(items)]
 	for i, it := range items {
-		entries[i] = *it.entry
-		entries[i].Origin, entries[i].Seq = s.origin, uint64(it.at)
+		s.entries[i] = *it.entry
+		s.entries[i].Origin, s.entries[i].Seq = s.origin, uint64(it.at)
 	}
-	if err := s.append(ctx, entries); err != nil {
+	err = s.append(ctx, s.entries)
+	clear(s.entries)
+	if err != nil {
 		return err
 	}
 	s.in.hot.forget(next)

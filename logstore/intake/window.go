@@ -125,9 +125,14 @@ func (w *window) add(items []item) {
 		it := &items[i]
 		twice := w.flying[it.key]
 		delete(w.flying, it.key)
-		_, known := w.numbers[it.key]
+		have, known := w.numbers[it.key]
 		it.first = w.whole && !twice && !known && w.after(it.entry)
-		w.put(it.key, it.entry, int64(it.at))
+		switch {
+		case !known:
+			w.insert(it.key, it.entry, int64(it.at))
+		case int64(it.at) < have:
+			w.numbers[it.key] = int64(it.at)
+		}
 	}
 }
 
@@ -154,6 +159,12 @@ func (w *window) put(k once.Key, e *logstore.Entry, number int64) int64 {
 		}
 		return min(have, number)
 	}
+	w.insert(k, e, number)
+	return number
+}
+
+// insert is put of a key that is not there. mu is held.
+func (w *window) insert(k once.Key, e *logstore.Entry, number int64) {
 	w.numbers[k] = number
 	id := e.Time.UnixNano() >> spellBits
 	s := w.spells[id]
@@ -173,7 +184,6 @@ func (w *window) put(k once.Key, e *logstore.Entry, number int64) int64 {
 	for len(w.numbers) > w.most {
 		w.forget()
 	}
-	return number
 }
 
 // forget forgets the earliest spell. mu is held.
