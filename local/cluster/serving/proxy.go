@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,11 +21,11 @@ import (
 // for anonymous callers. What a caller sends under this name is removed.
 const PrincipalHeader = "Selvedge-Principal"
 
-// secretHeaders have credentials of the platform, which a function never sees.
-var secretHeaders = []string{"Authorization", "X-Api-Key", "Proxy-Authorization"}
-
-// ownHeaders are what only this proxy says.
-var ownHeaders = []string{PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix"}
+// ownHeaders are credentials of the platform, which a function never sees, and what
+// only this proxy says.
+func ownHeaders() []string {
+	return []string{"Authorization", "X-Api-Key", "Proxy-Authorization", PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix"}
+}
 
 // errTimeout is that an answer took too long.
 var errTimeout = errors.New("the revision's timeout is over")
@@ -49,6 +48,8 @@ type callKey struct{}
 // proxy sends requests to functions.
 type proxy struct {
 	s       *Serving
+	buffers buffers
+	// reverse is for the requests that relay does not take.
 	reverse *httputil.ReverseProxy
 }
 
@@ -56,7 +57,7 @@ type proxy struct {
 func newProxy(s *Serving) *proxy {
 	p := &proxy{s: s}
 	p.reverse = &httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: roundTripper(p.send), ErrorHandler: p.failed, BufferPool: &buffers{},
+		Rewrite: p.rewrite, Transport: roundTripper(p.send), ErrorHandler: p.failed, BufferPool: &p.buffers,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return p
@@ -90,26 +91,11 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func (p *proxy) rewrite(r *httputil.ProxyRequest) {
 	c, _ := r.In.Context().Value(callKey{}).(call)
 	r.SetXForwarded()
-	for _, h := range slices.Concat(secretHeaders, ownHeaders) {
+	for _, h := range ownHeaders() {
 		r.Out.Header.Del(h)
 	}
-	if who := iam.PrincipalOf(r.In.Context()).Name; who != "" {
-		r.Out.Header.Set(PrincipalHeader, who)
-	}
-	if c.caller != "" {
-		r.Out.Header.Set(iam.CallerHeader, c.caller)
-	}
-	r.Out.Host = r.In.Host
-	r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host
-	if c.prefix == "" {
-		return
-	}
-	r.Out.Header.Set("X-Forwarded-Prefix", c.prefix)
-	r.Out.URL.Path = below(r.In.URL.Path, c.prefix)
-	r.Out.URL.RawPath = ""
-	if raw := r.In.URL.EscapedPath(); raw != r.In.URL.Path {
-		r.Out.URL.RawPath = below(raw, c.prefix)
-	}
+	c.mark(r.In.Context(), r.Out.Header)
+	c.point(r.Out, r.In)
 }
 
 // below is a path without its prefix.
@@ -149,7 +135,12 @@ func (s *Serving) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The port's own bound of reading is shorter than what a function may take. Its
 	// end also ends the request, so that it comes after the answer.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(u.timeout() + answerTime)) // a writer without it has no bound
-	s.proxy.reverse.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, call{u, prefix, caller})))
+	c := call{u, prefix, caller}
+	if relayed(r) {
+		s.proxy.relay(w, r.WithContext(ctx), c, u.send)
+		return
+	}
+	s.proxy.reverse.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callKey{}, c)))
 }
 
 // caller proves to a function who makes the request of ctx, unless that is nobody
@@ -205,7 +196,7 @@ func (s *Serving) split(r *http.Request) (namespace, name, prefix string, ok boo
 // before the name of its service. The service is the one to ask the rights of,
 // also when there is none.
 func (s *Serving) find(namespace, name string) (u *unit, service string, err error) {
-	missing := &fault.Error{Op: "serving", Kind: fault.NotFound, Name: name, Err: fmt.Errorf("there is no function %q in %q", name, namespace)}
+	asked := name
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var to named
@@ -228,7 +219,7 @@ func (s *Serving) find(namespace, name string) (u *unit, service string, err err
 		}
 	}
 	if !ok {
-		return nil, name, missing
+		return nil, name, &fault.Error{Op: "serving", Kind: fault.NotFound, Name: asked, Err: fmt.Errorf("there is no function %q in %q", asked, namespace)}
 	}
 	if u = s.units[to]; u == nil {
 		return nil, name, &fault.Error{Op: "serving", Kind: fault.Unavailable, Reason: "NOT_READY", Name: name, Err: fmt.Errorf("the revision %q is not there", to.name)}
@@ -242,12 +233,17 @@ func (p *proxy) send(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return nil, errors.New("BUG: a request without a revision")
 	}
-	if seconds := value(c.unit.spec.ResponseStartTimeoutSeconds); seconds > 0 {
+	return c.unit.send(r)
+}
+
+// send sends a request to an instance of the unit.
+func (u *unit) send(r *http.Request) (*http.Response, error) {
+	if seconds := value(u.spec.ResponseStartTimeoutSeconds); seconds > 0 {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer time.AfterFunc(time.Duration(seconds)*time.Second, func() { cancel(errSlowStart) }).Stop()
 		r = r.WithContext(ctx)
 	}
-	return c.unit.pool.RoundTrip(r)
+	return u.pool.RoundTrip(r)
 }
 
 // failed answers a request that no instance did.

@@ -241,6 +241,47 @@ func TestRequest_TimesOut(t *testing.T) {
 	require.Equal(t, "/quick", r.get("dull/quick").Path)
 }
 
+// TestRequest_OfWhichHalfComes has a caller stop in the middle of a small body, which
+// takes neither longer than the function may nor an instance.
+func TestRequest_OfWhichHalfComes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.deploy(manifest("half", "echo", at(1, "spec", "template", "spec", "timeoutSeconds")))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	from := time.Now()
+	_, err = io.WriteString(conn, "POST /functions/shop/half HTTP/1.1\r\nHost: f\r\nContent-Length: 10\r\n\r\nhalf")
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusGatewayTimeout, resp.StatusCode)
+	require.Less(t, time.Since(from), 5*time.Second)
+	require.Zero(t, r.s.Stats()[0].Requests)
+}
+
+// TestRequest_CallerGoes has the function lose its request with its caller.
+func TestRequest_CallerGoes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.deploy(manifest("left", "echo"))
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		resp, err := r.server.Client().Do(r.request(http.MethodPost, "/functions/shop/left/wait?for=1h", strings.NewReader("x")).WithContext(ctx))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		got <- err
+	}()
+	require.Eventually(t, func() bool { return r.s.Stats()[0].InFlight == 1 }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-got, context.Canceled)
+	require.Eventually(t, func() bool { return r.s.Stats()[0].InFlight == 0 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, "/quick", r.get("left/quick").Path)
+}
+
 func TestRequest_HeldOnesAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(o *serving.Options) { o.MaxHeld = 2 })

@@ -18,20 +18,19 @@ import (
 
 	"selvedge.dev/edgeruntime/image"
 	"selvedge.dev/local/cluster/serving/bundle"
+	"selvedge.dev/local/cluster/serving/containerd/containerdtest"
 	"selvedge.dev/local/cluster/serving/pool"
 	"selvedge.dev/local/cluster/serving/runnertest"
 	"selvedge.dev/sdk/fault"
 )
 
 // ownDaemon is a containerd of one test's own.
-func ownDaemon(t *testing.T, start bool) *daemon {
+func ownDaemon(t *testing.T, start bool) *containerdtest.Daemon {
 	t.Helper()
-	dir := runnertest.ShortDir(t)
-	d, err := newDaemon(dir)
-	d = need(t, d, err)
-	t.Cleanup(d.wipe)
+	d := containerdtest.New(t, runnertest.ShortDir(t))
+	t.Cleanup(d.Wipe)
 	if !start {
-		d.stop()
+		d.Stop()
 	}
 	return d
 }
@@ -72,9 +71,9 @@ func TestRunner_EndsWhatWasLeftBehind(t *testing.T) {
 	again.Dir = filepath.Join(t.TempDir(), "run")
 	second := openWith(t, again)
 	require.NotZero(t, left.Wait().Code, "the first runner sees that its container ended")
-	require.Contains(t, ctr(t, d, "containers", "ls"), "stays-", "it is of another platform")
-	require.NotContains(t, ctr(t, d, "containers", "ls"), "left-")
-	require.NotContains(t, ctr(t, d, "snapshots", "ls"), "left-")
+	require.Contains(t, d.Ctr(t, "containers", "ls"), "stays-", "it is of another platform")
+	require.NotContains(t, d.Ctr(t, "containers", "ls"), "left-")
+	require.NotContains(t, d.Ctr(t, "snapshots", "ls"), "left-")
 	p, err := second.Start(t.Context(), instance(t, second, "new", "polite"))
 	require.NoError(t, err)
 	for _, p := range []pool.Process{p, stays} {
@@ -83,8 +82,8 @@ func TestRunner_EndsWhatWasLeftBehind(t *testing.T) {
 		p.Stop(0)
 		<-done
 	}
-	require.NotContains(t, ctr(t, d, "containers", "ls"), "stays-")
-	require.NotContains(t, ctr(t, d, "snapshots", "ls"), "new-")
+	require.NotContains(t, d.Ctr(t, "containers", "ls"), "stays-")
+	require.NotContains(t, d.Ctr(t, "snapshots", "ls"), "new-")
 }
 
 func TestRunner_ContainersGoOnWithoutContainerd(t *testing.T) {
@@ -93,9 +92,9 @@ func TestRunner_ContainersGoOnWithoutContainerd(t *testing.T) {
 	r := openWith(t, options(t, d, registry(t).Source))
 	p := r.NewPool(t, "v1", nil)
 	require.Equal(t, http.StatusOK, status(t, p, "/"))
-	d.stop()
+	d.Stop()
 	require.Equal(t, http.StatusOK, status(t, p, "/"), "requests do not go through containerd")
-	require.NoError(t, d.start())
+	require.NoError(t, d.Start())
 	require.Equal(t, http.StatusOK, status(t, p, "/"))
 	require.Zero(t, p.State().Instances[0].Restarts, "it is the same process still")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://f/exit?code=7", nil)
@@ -114,8 +113,8 @@ func TestRunner_BeforeContainerdIsThere(t *testing.T) {
 	_, err := r.Start(t.Context(), instance(t, r, "f", "never"))
 	require.Equal(t, fault.Unavailable, fault.KindOf(err))
 	require.Equal(t, "NO_CONTAINERD", fault.ReasonOf(err))
-	require.ErrorContains(t, err, d.address)
-	require.NoError(t, d.start())
+	require.ErrorContains(t, err, d.Address)
+	require.NoError(t, d.Start())
 	p := r.NewPool(t, "v1", nil)
 	require.Equal(t, http.StatusOK, status(t, p, "/"))
 }
@@ -128,16 +127,16 @@ func TestRunner_DoesNotWaitForContainerdForever(t *testing.T) {
 	r := openWith(t, o)
 	p, err := r.Start(t.Context(), instance(t, r, "f", "never"))
 	require.NoError(t, err)
-	d.stop()
+	d.Stop()
 	done := make(chan pool.Exit, 1)
 	go func() { done <- p.Wait() }()
 	p.Stop(0)
 	require.Equal(t, pool.Exit{Code: 255, Reason: "ContainerStatusUnknown"}, <-done)
-	require.NoError(t, d.start())
-	require.Contains(t, ctr(t, d, "containers", "ls"), "f-")
+	require.NoError(t, d.Start())
+	require.Contains(t, d.Ctr(t, "containers", "ls"), "f-")
 	o.Dir = filepath.Join(t.TempDir(), "run")
 	openWith(t, o)
-	require.NotContains(t, ctr(t, d, "containers", "ls"), "f-", "the next platform ends it")
+	require.NotContains(t, d.Ctr(t, "containers", "ls"), "f-", "the next platform ends it")
 }
 
 func TestRunner_AContainerWhoseKeeperIsKilled(t *testing.T) {
@@ -148,7 +147,7 @@ func TestRunner_AContainerWhoseKeeperIsKilled(t *testing.T) {
 	require.Equal(t, http.StatusOK, status(t, p, "/"))
 	name := p.State().Instances[0].Name
 	var pid int
-	for line := range strings.Lines(ctr(t, d, "tasks", "ls")) {
+	for line := range strings.Lines(d.Ctr(t, "tasks", "ls")) {
 		if f := strings.Fields(line); strings.HasPrefix(f[0], name) {
 			_, err := fmt.Sscan(f[1], &pid)
 			require.NoError(t, err)
@@ -236,11 +235,11 @@ func TestImages_AreKeptWhileThereIsRoom(t *testing.T) {
 	o.Dir = filepath.Join(t.TempDir(), "run")
 	runs(t, openWith(t, o))
 	require.EqualValues(t, 3, source.blobs.Load(), "the next platform asks for the configuration alone")
-	name := ctr(t, d, "images", "ls", "-q")
+	name := d.Ctr(t, "images", "ls", "-q")
 	require.True(t, strings.HasPrefix(name, "shop/function@sha256:"), name)
 
 	// Somebody takes it away.
-	ctr(t, d, "images", "rm", name)
+	d.Ctr(t, "images", "rm", name)
 	garbage(t, d)
 	_, err := r.Start(t.Context(), instance(t, r, "f", "crash"))
 	require.Equal(t, fault.Conflict, fault.KindOf(err), "another try gets it again")
@@ -249,10 +248,10 @@ func TestImages_AreKeptWhileThereIsRoom(t *testing.T) {
 }
 
 // garbage has containerd collect its garbage.
-func garbage(t *testing.T, d *daemon) {
+func garbage(t *testing.T, d *containerdtest.Daemon) {
 	t.Helper()
-	ctr(t, d, "leases", "create", "--id", "g")
-	ctr(t, d, "leases", "delete", "--sync", "g")
+	d.Ctr(t, "leases", "create", "--id", "g")
+	d.Ctr(t, "leases", "delete", "--sync", "g")
 }
 
 func TestImages_AreTakenAwayWhenThereAreTooMany(t *testing.T) {
@@ -263,14 +262,14 @@ func TestImages_AreTakenAwayWhenThereAreTooMany(t *testing.T) {
 	r := openWith(t, o)
 	p := r.NewPool(t, "v1", nil)
 	require.Equal(t, http.StatusOK, status(t, p, "/"))
-	used := ctr(t, d, "images", "ls", "-q")
+	used := d.Ctr(t, "images", "ls", "-q")
 	q := r.NewPool(t, "named", nil)
 	require.Equal(t, http.StatusOK, status(t, q, "/"))
-	require.Len(t, strings.Fields(ctr(t, d, "images", "ls", "-q")), 2, "both are in use")
+	require.Len(t, strings.Fields(d.Ctr(t, "images", "ls", "-q")), 2, "both are in use")
 	q.Close(t.Context())
 	s := r.NewPool(t, "root", nil)
 	require.Equal(t, http.StatusOK, status(t, s, "/"))
-	left := strings.Fields(ctr(t, d, "images", "ls", "-q"))
+	left := strings.Fields(d.Ctr(t, "images", "ls", "-q"))
 	require.Len(t, left, 2)
 	require.Contains(t, left, used)
 }

@@ -11,6 +11,7 @@ import (
 
 	"selvedge.dev/local/cluster/serving/bundle"
 	"selvedge.dev/local/cluster/serving/containerd"
+	"selvedge.dev/local/cluster/serving/containerd/containerdtest"
 	"selvedge.dev/local/cluster/serving/runnertest"
 )
 
@@ -19,7 +20,7 @@ import (
 func network(t testing.TB) *containerd.Network {
 	t.Helper()
 	if _, err := os.Stat("/usr/lib/cni/ptp"); err != nil {
-		require.Empty(t, os.Getenv(requireVariable), "the plugins of CNI are not installed")
+		require.Empty(t, os.Getenv(containerdtest.RequireVariable), "the plugins of CNI are not installed")
 		t.Skip("NOT TESTED: the plugins of CNI are not installed")
 	}
 	dir := t.TempDir()

@@ -1,33 +1,13 @@
 package pool
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
-	"sync"
 	"sync/atomic"
-	"time"
-)
 
-// newTransport reaches one process. Connections are kept for the next request:
-// a dial costs more than a warm request.
-func newTransport(h2c bool) *http.Transport {
-	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true,
-		WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10,
-	}
-	t.Protocols = new(http.Protocols)
-	if h2c {
-		t.Protocols.SetUnencryptedHTTP2(true)
-	} else {
-		t.Protocols.SetHTTP1(true)
-	}
-	return t
-}
+	"selvedge.dev/local/cluster/serving/hop"
+)
 
 // attempts is how many instances a request is tried on that have gone unnoticed.
 const attempts = 3
@@ -37,17 +17,17 @@ const attempts = 3
 // the answer is closed. An instance that cannot even be connected to gets none
 // of the request, and another one is tried.
 func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
-	body := r.Body
-	// The transport may send a GET once more by itself, so that its error alone
-	// does not say that no instance has seen the request.
-	var seen atomic.Bool
-	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { seen.Store(true) }}))
+	q, err := hop.NewRequest(r)
+	if err != nil {
+		return nil, closing(r.Body, err)
+	}
+	defer q.Free()
 	for n := 1; ; n++ {
 		l, err := p.acquire(r.Context())
 		if err != nil {
-			return nil, closing(body, err)
+			return nil, closing(r.Body, err)
 		}
-		resp, err := l.send(r)
+		resp, err := l.send(q)
 		if err == nil {
 			return resp, nil
 		}
@@ -56,10 +36,10 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 			p.suspect(l.i)
 		}
 		p.release(l)
-		if gone && n < attempts && !seen.Load() {
+		if gone && n < attempts && hop.Unsent(err) {
 			continue
 		}
-		return nil, closing(body, fmt.Errorf("%s: %w", l.i.name, err))
+		return nil, closing(r.Body, fmt.Errorf("%s: %w", l.i.name, err))
 	}
 }
 
@@ -87,63 +67,43 @@ func (p *Pool) suspect(i *instance) {
 
 // send sends the request to the instance. The lease is released with the body
 // of the answer.
-func (l Lease) send(r *http.Request) (*http.Response, error) {
+func (l Lease) send(q *hop.Request) (*http.Response, error) {
 	p := l.i.p
 	p.mu.Lock()
-	transport, address := l.i.transport, l.i.address
+	transport := l.i.transport
 	p.mu.Unlock()
-	out := *r
-	url := *r.URL
-	url.Scheme, url.Host = "http", address
-	out.URL = &url
-	if r.Host == "" {
-		out.Host = r.URL.Host
-	}
-	if r.Body != nil && r.Body != http.NoBody {
-		out.Body = kept{r.Body}
-	}
-	resp, err := transport.RoundTrip(&out)
+	resp, err := transport.Send(q)
 	if err != nil {
-		if cause := context.Cause(r.Context()); cause != nil {
-			err = cause
-		}
 		return nil, err
 	}
-	done := sync.OnceFunc(func() { p.release(l) })
-	if rw, ok := resp.Body.(io.ReadWriteCloser); ok {
-		resp.Body = &upgraded{rw, done}
+	body := &answer{ReadCloser: resp.Body, lease: l}
+	if w, ok := resp.Body.(io.Writer); ok {
+		resp.Body = upgraded{body, w}
 	} else {
-		resp.Body = &answer{resp.Body, done}
+		resp.Body = body
 	}
 	return resp, nil
 }
 
-// kept is a body that another attempt may need: the transport cannot close it.
-type kept struct{ io.Reader }
-
-// Close leaves the body to the caller of RoundTrip, who has it open.
-func (kept) Close() error { return nil }
-
 // answer is the body of an answer, which ends the request.
 type answer struct {
 	io.ReadCloser
-	done func()
+	lease    Lease
+	released atomic.Bool
 }
 
 // Close ends the request.
 func (a *answer) Close() error {
-	defer a.done()
+	defer func() {
+		if !a.released.Swap(true) {
+			a.lease.i.p.release(a.lease)
+		}
+	}()
 	return a.ReadCloser.Close()
 }
 
 // upgraded is the connection of a request that switched protocols.
 type upgraded struct {
-	io.ReadWriteCloser
-	done func()
-}
-
-// Close ends the request.
-func (u *upgraded) Close() error {
-	defer u.done()
-	return u.ReadWriteCloser.Close()
+	*answer
+	io.Writer
 }

@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"selvedge.dev/local/cluster/serving/hop"
 	"selvedge.dev/local/cluster/serving/podlog"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
@@ -82,7 +82,7 @@ type instance struct {
 	name string
 	log  *podlog.Log
 	// transport reaches the process that runs now.
-	transport *http.Transport
+	transport *hop.Transport
 	// address is where it listens.
 	address string
 
@@ -266,7 +266,7 @@ func (i *instance) start(ctx context.Context, port int) (Process, error) {
 	}
 	p.mu.Lock()
 	i.address = net.JoinHostPort(proc.Host(), strconv.Itoa(port))
-	i.image, i.began, i.transport = x.Image, p.o.Now(), newTransport(p.o.H2C)
+	i.image, i.began, i.transport = x.Image, p.o.Now(), hop.New(i.address, p.o.H2C)
 	p.mu.Unlock()
 	p.o.Changed()
 	return proc, nil
