@@ -120,7 +120,7 @@ func (s *Service) take(ctx context.Context, p iam.Principal, items []event.Item)
 	counts := map[string]int64{}
 	for i := range items {
 		v := &verdicts[i]
-		v.ID, v.Source = items[i].Event.ID(), items[i].Event.Source()
+		v.ID, v.Source = items[i].Event.ID(), event.SourceOf(&items[i].Event)
 		switch {
 		case items[i].Err != nil:
 			v.Status, v.Error = ingestv1.StatusRejected, new(fault.ProblemOf(items[i].Err).Error)
@@ -156,11 +156,12 @@ func (s *Service) admit(ctx context.Context, p iam.Principal, e *event.Event) er
 			return iam.MayPublish(iam.PrincipalOf(ctx), source, device)
 		}
 	}
-	if err := mayPublish(ctx, e.Source(), resolved); err != nil {
+	source := event.SourceOf(e)
+	if err := mayPublish(ctx, source, resolved); err != nil {
 		return err
 	}
 	project := p.Project
-	if name, ok := strings.CutPrefix(e.Source(), event.Authority); ok {
+	if name, ok := strings.CutPrefix(source, event.Authority); ok {
 		if in := resource.Name(name).Project(); in != "" {
 			project = in
 		}
@@ -171,8 +172,8 @@ func (s *Service) admit(ctx context.Context, p iam.Principal, e *event.Event) er
 	if _, err := resource.Project.Parse("projects/" + project); err != nil {
 		return &fault.Error{Op: "ingest", Kind: fault.Invalid, Reason: "INVALID_EVENT", Field: "source", Err: fmt.Errorf("source: %w", err)}
 	}
-	e.SetExtension(event.Project, project)
-	e.SetExtension(event.Route, event.RouteProcessor)
+	event.Set(e, event.Project, project)
+	event.Set(e, event.Route, event.RouteProcessor)
 	return nil
 }
 

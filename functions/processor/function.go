@@ -99,7 +99,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	}
 	route := device.GetRoute()
 	if device.GetBlueprint() != "" {
-		e.SetExtension(event.Blueprint, device.GetBlueprint())
+		event.Set(&e, event.Blueprint, device.GetBlueprint())
 		if route == "" {
 			blueprint, err := f.Devices.Blueprint(ctx, device.GetBlueprint())
 			if err != nil {
@@ -111,8 +111,8 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	if route == "" {
 		route = event.RouteWriter
 	}
-	e.SetExtension(event.Device, device.GetName())
-	e.SetExtension(event.Route, route)
+	event.Set(&e, event.Device, device.GetName())
+	event.Set(&e, event.Route, route)
 	return &e, nil
 }
 
@@ -120,7 +120,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 // event's project wins over an alias.
 func (f *Function) resolve(ctx context.Context, e *event.Event) (*devicesv1.Device, error) {
 	project := event.Extension(e, event.Project)
-	if name, ok := strings.CutPrefix(e.Source(), event.Authority); ok {
+	if name, ok := strings.CutPrefix(event.SourceOf(e), event.Authority); ok {
 		if n, err := resource.ParseDevice(name); err == nil && n.Project() == project {
 			return found(f.Devices.Device(ctx, name))
 		}

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"selvedge.dev/sdk/event"
@@ -52,6 +53,7 @@ type Alert struct {
 var _ interface {
 	function.Handler
 	function.Starter
+	function.Bulk
 } = (*Function)(nil)
 
 // New returns the function with the limits of the examples: memory that is
@@ -91,6 +93,22 @@ func (f *Function) Handle(_ context.Context, e event.Event) (*event.Event, error
 		}
 	}
 	return nil, nil
+}
+
+// HandleAll is Handle of events, of which it decodes those that there are limits
+// for.
+func (f *Function) HandleAll(ctx context.Context, events []function.Arrived, outcomes []function.Outcome) {
+	for i := range events {
+		if !slices.ContainsFunc(f.Limits, func(l Limit) bool { return l.EventType == string(events[i].Head.Type()) }) {
+			continue
+		}
+		e, err := events[i].Event()
+		if err != nil {
+			outcomes[i].Err = &fault.Error{Op: "threshold.HandleAll", Kind: fault.Invalid, Reason: "EVENT_UNREADABLE", Err: err}
+			continue
+		}
+		outcomes[i].Reply, outcomes[i].Err = f.Handle(ctx, e)
+	}
 }
 
 // crosses remembers that w went to now, and reports whether that is news. The

@@ -52,13 +52,14 @@ type Function struct {
 	begin   sync.Once
 	decoder *ingest.Decoder
 	plans   plans
-	// batches are *ingest.Batch for reuse.
-	batches sync.Pool
+	// batches are *ingest.Batch and *bulk for reuse.
+	batches, bulks sync.Pool
 }
 
 var (
 	_ function.Handler = (*Function)(nil)
 	_ function.Syncer  = (*Function)(nil)
+	_ function.Bulk    = (*Function)(nil)
 )
 
 // New returns the function for a process of its own, which writes to the
@@ -89,9 +90,14 @@ func (f *Function) Handle(ctx context.Context, e event.Event) (*event.Event, err
 	return nil, nil
 }
 
+// start makes the decoder, once.
+func (f *Function) start() {
+	f.begin.Do(func() { f.decoder = ingest.New(f.Descriptors, f.Options) })
+}
+
 // store decodes in and appends its points. It returns what was dropped.
 func (f *Function) store(ctx context.Context, in *ingest.Event) ([]function.Loss, error) {
-	f.begin.Do(func() { f.decoder = ingest.New(f.Descriptors, f.Options) })
+	f.start()
 	batch, ok := f.batches.Get().(*ingest.Batch)
 	if !ok {
 		batch = &ingest.Batch{}

@@ -81,11 +81,10 @@ func reading(data string) event.Event {
 }
 
 // stored are the points of the project, one a line, sorted.
-func (h *harness) stored(t *testing.T) []string {
-	t.Helper()
+func (h *harness) stored(t require.TestingT) []string {
 	var got []string
 	sel := tsdb.Selection{Project: "p", Interval: tsdb.Interval{Start: math.MinInt64, End: math.MaxInt64}}
-	require.NoError(t, h.series.Select(t.Context(), sel, func(s *tsdb.Series, p tsdb.Points) error {
+	require.NoError(t, h.series.Select(context.Background(), sel, func(s *tsdb.Series, p tsdb.Points) error {
 		device, _ := s.ResourceLabels.Get("device_id")
 		for i, at := range p.Times {
 			got = append(got, fmt.Sprintf("%s %s %s %v %v", device, s.Metric, s.Kind, p.Values[i], time.UnixMilli(int64(at)).UTC().Sub(noon)))

@@ -25,25 +25,38 @@ const (
 	ReasonUnknownDevice = "UNKNOWN_DEVICE"
 )
 
+// attributes are what an event says of itself that matters here.
+type attributes struct {
+	project, device, blueprint, eventType, mediaType string
+}
+
 // input is what the decoder needs to know of e.
 func (f *Function) input(ctx context.Context, e *event.Event) (ingest.Event, error) {
-	in := ingest.Event{
-		Project: event.Extension(e, event.Project), Type: e.Type(), MediaType: e.DataContentType(), Data: e.Data(),
-	}
-	if in.Project == "" {
+	in, err := f.prepare(ctx, attributes{
+		project: event.Extension(e, event.Project), device: event.Extension(e, event.Device), blueprint: event.Extension(e, event.Blueprint),
+		eventType: e.Type(), mediaType: e.DataContentType(),
+	})
+	in.Time, in.Data = tsdb.Millis(timeOf(e).UnixMilli()), e.Data()
+	return in, err
+}
+
+// prepare is what the decoder needs to know of an event, but for its time and
+// its data.
+func (f *Function) prepare(ctx context.Context, a attributes) (ingest.Event, error) {
+	in := ingest.Event{Project: a.project, Type: a.eventType, MediaType: a.mediaType}
+	if a.project == "" {
 		return in, refuse(fault.Invalid, ReasonNoProject, event.Project, errors.New("the event belongs to no project"))
 	}
-	if name := event.Extension(e, event.Device); name != "" {
-		device, err := resource.ParseDevice(name)
-		if err != nil || device.Project() != in.Project {
-			return in, refuse(fault.Invalid, ReasonForeignDevice, event.Device, fmt.Errorf("%q is no device of project %q", name, in.Project))
+	if a.device != "" {
+		device, err := resource.ParseDevice(a.device)
+		if err != nil || device.Project() != a.project {
+			return in, refuse(fault.Invalid, ReasonForeignDevice, event.Device, fmt.Errorf("%q is no device of project %q", a.device, a.project))
 		}
 		in.Device = device.ID()
 	}
-	in.Time = tsdb.Millis(timeOf(e).UnixMilli())
 	var err error
-	if name := event.Extension(e, event.Blueprint); name != "" {
-		in.Plan, err = f.plan(ctx, name, in.Type)
+	if a.blueprint != "" {
+		in.Plan, err = f.plan(ctx, a.blueprint, a.eventType)
 	}
 	return in, err
 }

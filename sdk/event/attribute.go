@@ -51,11 +51,9 @@ func (b *builder) set(name, value string) error {
 	case "type":
 		b.ctx.Type = value
 	case "source":
-		u, err := url.Parse(value)
-		if err != nil {
+		if err := parseURL(&b.ctx.Source.URL, value); err != nil {
 			return invalid(name, "%q is not a URI reference", value)
 		}
-		b.ctx.Source = types.URIRef{URL: *u}
 	case "subject":
 		b.ctx.Subject = &value
 	case "time":
@@ -138,6 +136,9 @@ func checkString(name, value string) error {
 	if len(value) > maxAttribute {
 		return invalid(name, "is over %d bytes", maxAttribute)
 	}
+	if printable(value) {
+		return nil
+	}
 	if strings.IndexFunc(value, func(r rune) bool { return r < 0x20 || r >= 0x7f && r <= 0x9f }) >= 0 || !utf8.ValidString(value) {
 		return invalid(name, "%w", errControl)
 	}
@@ -145,6 +146,17 @@ func checkString(name, value string) error {
 		return invalid(name, "%w", errReplaced)
 	}
 	return nil
+}
+
+// printable reports whether value is nothing but printable ASCII, as nearly all
+// are.
+func printable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < 0x20 || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // isJSON reports whether data of this media type is JSON as CloudEvents

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -66,7 +65,7 @@ func AppendRecord(dst []byte, e *Event) ([]byte, error) {
 	}
 	dst = append(dst, recordVersion, flags)
 	dst = appendString(dst, c.ID)
-	dst = appendString(dst, c.Source.String())
+	dst = appendURL(dst, &c.Source.URL)
 	dst = appendString(dst, c.Type)
 	dst = appendString(dst, deref(c.Subject))
 	dst = appendString(dst, deref(c.DataContentType))
@@ -90,20 +89,23 @@ func AppendRecord(dst []byte, e *Event) ([]byte, error) {
 // equal events have equal records.
 func appendExtensions(dst []byte, ext map[string]any) ([]byte, error) {
 	dst = binary.AppendUvarint(dst, uint64(len(ext)))
-	names := make([]string, 0, 8)
+	var few [8]string
+	names := few[:0]
 	for name := range ext {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		if text, is := ext[name].(string); is {
+			dst = appendString(append(appendString(dst, name), kindString), text)
+			continue
+		}
 		v, err := types.Validate(ext[name])
 		if err != nil {
 			return dst, fmt.Errorf("event record: extension %s: %w", name, err)
 		}
 		var kind byte
 		switch v.(type) {
-		case string:
-			kind = kindString
 		case bool:
 			kind = kindBool
 		case int32:
@@ -132,167 +134,42 @@ func appendExtensions(dst []byte, ext map[string]any) ([]byte, error) {
 
 // FromRecord is the inverse of AppendRecord. The record is not kept.
 func FromRecord(record []byte) (Event, error) {
-	if len(record) < 2 || record[0] != recordVersion {
-		return Event{}, errors.New("event record: unknown version")
-	}
-	flags := record[1]
-	r := recordReader{rest: record[2:], size: len(record) - 2, text: string(record[2:min(len(record), maxText)])}
-	c := &ce.EventContextV1{ID: r.string()}
-	c.Source = types.URIRef{URL: r.url()}
-	c.Type = r.string()
-	c.Subject = r.optional()
-	c.DataContentType = r.optional()
-	if u := r.url(); u != (url.URL{}) {
-		c.DataSchema = &types.URI{URL: u}
-	}
-	if flags&hasTime != 0 {
-		sec, nano := r.varint(), r.uvarint()
-		c.Time = &types.Timestamp{Time: time.Unix(sec, int64(nano)).UTC()}
-	}
-	n := r.uvarint()
-	if n > uint64(len(r.rest)) {
-		return Event{}, errors.New("event record: cut short")
-	}
-	if n > 0 {
-		c.Extensions = make(map[string]any, n)
-	}
-	for range n {
-		name := r.string()
-		c.Extensions[name] = r.extension()
-	}
-	if r.err != nil {
-		return Event{}, r.err
-	}
-	e := Event{Context: c, DataBase64: flags&dataBase64 != 0}
-	if flags&hasData != 0 {
-		e.DataEncoded = append(make([]byte, 0, len(r.rest)), r.rest...)
-	}
-	return e, nil
-}
-
-// maxText is how much of a record its attributes hold on to at most, in bytes.
-const maxText = 1 << 10
-
-// recordReader reads the parts of a record; after an error everything is zero.
-type recordReader struct {
-	rest []byte
-	err  error
-	// size is how long rest was at the beginning. The strings are parts of text,
-	// which it begins with, as far as that goes: made once for all of them.
-	size int
-	text string
-}
-
-// fail records the first error and ends the reading.
-func (r *recordReader) fail(err error) {
-	if r.err == nil {
-		r.err = fmt.Errorf("event record: %w", err)
-	}
-	r.rest = nil
-}
-
-// uvarint reads an unsigned number.
-func (r *recordReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.fail(errors.New("cut short"))
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-// varint reads a signed number.
-func (r *recordReader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.fail(errors.New("cut short"))
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-// string reads a string.
-func (r *recordReader) string() string {
-	n := r.uvarint()
-	if n > uint64(len(r.rest)) {
-		r.fail(errors.New("cut short"))
-		return ""
-	}
-	at, after := r.size-len(r.rest), r.size-len(r.rest)+int(n)
-	s := ""
-	if after <= len(r.text) {
-		s = r.text[at:after]
-	} else {
-		s = string(r.rest[:n])
-	}
-	r.rest = r.rest[n:]
-	return s
-}
-
-// optional reads a string of which "" means absent.
-func (r *recordReader) optional() *string {
-	if s := r.string(); s != "" {
-		return &s
-	}
-	return nil
-}
-
-// url reads a URI or URI reference.
-func (r *recordReader) url() url.URL {
-	s := r.string()
-	if s == "" {
-		return url.URL{}
-	}
-	u, err := url.Parse(s)
+	h, err := ReadHead(record)
 	if err != nil {
-		r.fail(err)
-		return url.URL{}
+		return Event{}, err
 	}
-	return *u
+	return h.Event(0)
 }
 
-// extension reads the kind and value of an extension attribute.
-func (r *recordReader) extension() any {
-	if len(r.rest) == 0 {
-		r.fail(errors.New("cut short"))
-		return nil
-	}
-	kind := r.rest[0]
-	r.rest = r.rest[1:]
-	text := r.string()
-	var v any
-	var err error
+// unreadable is the error of a record with a part that says nothing.
+func unreadable(err error) error { return fmt.Errorf("event record: %w", err) }
+
+// parseExtension is the value of an extension attribute of that kind with that
+// canonical text.
+func parseExtension(kind byte, text string) (any, error) {
 	switch kind {
 	case kindString:
-		return text
+		return text, nil
 	case kindBool:
-		v, err = types.ParseBool(text)
+		return types.ParseBool(text)
 	case kindInteger:
-		v, err = types.ParseInteger(text)
+		return types.ParseInteger(text)
 	case kindTimestamp:
-		var t time.Time
-		t, err = types.ParseTime(text)
-		v = types.Timestamp{Time: t}
+		t, err := types.ParseTime(text)
+		return types.Timestamp{Time: t}, err
 	case kindURI, kindURIRef:
-		var u *url.URL
-		if u, err = url.Parse(text); err == nil {
-			v = types.URIRef{URL: *u}
-			if kind == kindURI {
-				v = types.URI{URL: *u}
-			}
+		u, err := url.Parse(text)
+		switch {
+		case err != nil:
+			return nil, err
+		case kind == kindURI:
+			return types.URI{URL: *u}, nil
 		}
+		return types.URIRef{URL: *u}, nil
 	case kindBinary:
-		v, err = types.ParseBinary(text)
-	default:
-		err = fmt.Errorf("extension of kind %d", kind)
+		return types.ParseBinary(text)
 	}
-	if err != nil {
-		r.fail(err)
-		return nil
-	}
-	return v
+	return nil, fmt.Errorf("extension of kind %d", kind)
 }
 
 // appendString appends a length and the bytes of s.

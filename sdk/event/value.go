@@ -20,6 +20,25 @@ func Value(e *Event, name string) (any, bool) {
 	return v, ok
 }
 
+// Set gives e the extension attribute of that name, or, with nil, takes it away.
+// It is the event's own SetExtension for names and values that are known to be
+// right: a name of this package, and a string, bool, int32 or types.Timestamp.
+func Set(e *Event, name string, v any) {
+	v1, is := e.Context.(*ce.EventContextV1)
+	switch {
+	case !is:
+		e.SetExtension(name, v)
+	case v == nil:
+		if delete(v1.Extensions, name); len(v1.Extensions) == 0 {
+			v1.Extensions = nil
+		}
+	case v1.Extensions == nil:
+		v1.Extensions = map[string]any{name: v}
+	default:
+		v1.Extensions[name] = v
+	}
+}
+
 // FirstReserved is the name of an extension attribute of e that only the
 // platform may set, "" when it has none.
 func FirstReserved(e *Event) string {

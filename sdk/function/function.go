@@ -3,7 +3,7 @@
 //
 // A function is a type with Handle, made by its package's New. It may
 // implement the optional interfaces below, each of one method; they are those
-// of Knative's Go middleware, plus Syncer. The same value runs inside the
+// of Knative's Go middleware, plus Syncer and Bulk. The same value runs inside the
 // platform's process, where Handle is called directly, and as its own process,
 // where HTTP serves it.
 package function

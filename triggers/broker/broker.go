@@ -110,7 +110,7 @@ func Open(ctx context.Context, o Options, triggers []Trigger) (_ *Broker, err er
 			err = errors.Join(err, j.Close())
 		}
 	}()
-	b := &Broker{opts: o, log: o.Logger, journal: j, recent: newRecent(), changing: make(chan struct{}, 1), tracing: make(chan struct{}, traces), ending: map[string]*runner{}}
+	b := &Broker{opts: o, log: o.Logger, journal: j, recent: newRecent(j.End()), changing: make(chan struct{}, 1), tracing: make(chan struct{}, traces), ending: map[string]*runner{}}
 	if b.dedupe, err = openDedupe(ctx, filepath.Join(o.Dir, "seen"), j, o.Window); err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
 	}

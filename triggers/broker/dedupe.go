@@ -26,9 +26,9 @@ type key [16]byte
 func keyOf(e *event.Event, at home, stage string) key {
 	var buf [512]byte
 	b := append(buf[:0], at.project...)
-	for _, part := range []string{stage, e.Source(), e.ID()} {
-		b = append(append(b, 0), part...)
-	}
+	b = append(append(b, 0), stage...)
+	b = event.AppendSource(append(b, 0), e)
+	b = append(append(b, 0), e.ID()...)
 	if at.broker != DefaultBroker {
 		b = append(append(b, 0), at.broker...)
 	}
@@ -72,10 +72,11 @@ type window struct {
 	low     journal.Offset
 }
 
-// generation is a full set of keys in the file of that number.
+// generation is a full set of keys in the file of that number, with its sieve.
 type generation struct {
 	number uint64
 	keys   map[key]struct{}
+	sieve  sieve
 	saved  bool
 }
 
@@ -147,8 +148,8 @@ func (d *dedupe) add(w *window, k key, at journal.Offset) {
 	if len(w.keys) < d.size {
 		return
 	}
-	w.full = append(w.full, generation{number: w.number, keys: w.keys})
-	w.keys, w.number, w.unsaved = map[key]struct{}{}, w.number+1, 0
+	w.full = append(w.full, generation{number: w.number, keys: w.keys, sieve: newSieve(w.keys)})
+	w.keys, w.number, w.unsaved = make(map[key]struct{}, len(w.keys)), w.number+1, 0
 }
 
 // has reports whether k is in the window.
@@ -156,9 +157,11 @@ func (w *window) has(k key) bool {
 	if _, found := w.keys[k]; found {
 		return true
 	}
-	for _, g := range w.full {
-		if _, found := g.keys[k]; found {
-			return true
+	for i := range w.full {
+		if g := &w.full[i]; g.sieve.may(k) {
+			if _, found := g.keys[k]; found {
+				return true
+			}
 		}
 	}
 	return false
@@ -343,7 +346,7 @@ func (d *dedupe) load(o origin) error {
 		if err != nil {
 			return err
 		}
-		w.full = append(w.full, generation{number: number, keys: keys, saved: true})
+		w.full = append(w.full, generation{number: number, keys: keys, sieve: newSieve(keys), saved: true})
 		w.number = number + 1
 	}
 	if n := len(w.full); n > 0 && len(w.full[n-1].keys) < d.size { // a checkpoint

@@ -3,10 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/cloudevents/sdk-go/v2/types"
 
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/journal"
@@ -40,7 +37,7 @@ type origin byte
 // before it is taken for a loop, as on Knative.
 const maxHops = 255
 
-// envelope is what the broker knows about an event.
+// envelope is what the broker knows about an event that it is to append.
 type envelope struct {
 	origin  origin
 	key     key
@@ -52,7 +49,6 @@ type envelope struct {
 	by      string
 	// target is the one trigger that a replayed event is for.
 	target string
-	home   home
 	event  *event.Event
 	// record is the journal record, if it was made already.
 	record []byte
@@ -60,9 +56,6 @@ type envelope struct {
 
 // append appends the journal record of v to dst.
 func (v *envelope) append(dst []byte) ([]byte, error) {
-	if v.record != nil {
-		return append(dst, v.record...), nil
-	}
 	dst = append(dst, envelopeVersion, byte(v.origin))
 	dst = append(dst, v.key[:]...)
 	dst = append(dst, v.hops)
@@ -73,6 +66,13 @@ func (v *envelope) append(dst []byte) ([]byte, error) {
 	}
 	return event.AppendRecord(dst, v.event)
 }
+
+// size is about how long the journal record of v is.
+func (v *envelope) size() int { return len(v.event.DataEncoded) + usualAttributes }
+
+// usualAttributes is how long a record of an event from a device is beside the
+// data; one that is longer costs a copy.
+const usualAttributes = 256
 
 // headerLen is the length of an envelope up to the arrival time.
 const headerLen = 3 + len(key{})
@@ -86,55 +86,4 @@ func parseKey(record []byte) (origin, key, error) {
 		return 0, key{}, errors.New("journal record: not an envelope")
 	}
 	return origin(record[1]), key(record[2 : 2+len(key{})]), nil
-}
-
-// parseHead reads a record but for its event, and returns the event's part.
-func parseHead(record []byte) (*envelope, []byte, error) {
-	o, k, err := parseKey(record)
-	if err != nil {
-		return nil, nil, err
-	}
-	ms, n := binary.Varint(record[headerLen:])
-	if n <= 0 {
-		return nil, nil, errCutShort
-	}
-	rest := record[headerLen+n:]
-	v := &envelope{origin: o, key: k, hops: record[headerLen-1], arrival: time.UnixMilli(ms).UTC()}
-	if record[0] == envelopeFirst {
-		return v, rest, nil
-	}
-	answers, n := binary.Uvarint(rest)
-	if n <= 0 {
-		return nil, nil, errCutShort
-	}
-	v.answers, rest = journal.Offset(answers), rest[n:]
-	for _, text := range [...]*string{&v.by, &v.target} {
-		size, n := binary.Uvarint(rest)
-		if n <= 0 || size > uint64(len(rest)-n) {
-			return nil, nil, errCutShort
-		}
-		*text, rest = string(rest[n:n+int(size)]), rest[n+int(size):]
-	}
-	return v, rest, nil
-}
-
-// parseEnvelope is the inverse of append.
-func parseEnvelope(record []byte) (*envelope, error) {
-	v, rest, err := parseHead(record)
-	if err != nil {
-		return nil, err
-	}
-	e, err := event.FromRecord(rest)
-	if err != nil {
-		return nil, fmt.Errorf("journal record: %w", err)
-	}
-	v.event, v.home = &e, homeOf(&e)
-	return v, nil
-}
-
-// copy is the subscriber's own copy of the event, with the arrival time.
-func (v *envelope) copy() event.Event {
-	e := event.Clone(v.event)
-	e.SetExtension(event.ArrivalTime, types.Timestamp{Time: v.arrival})
-	return e
 }

@@ -19,13 +19,13 @@ import (
 // store yet; beyond it those who fail wait for the store.
 const maxHeld = 4 << 20
 
-// letterOf is the letter of a task that the trigger with that ID gave up. An
-// event that no trigger took is a letter of the one that it was for.
-func letterOf(id string, t task) deadletters.Letter {
+// letterOf is the letter of a task that the trigger with that ID gave up, whose
+// event is e, its own. An event that no trigger took is a letter of the one that
+// it was for.
+func letterOf(id string, t task, e event.Event) deadletters.Letter {
 	cause := t.dead.cause
-	e := event.Clone(t.envelope.event)
 	l := deadletters.Letter{
-		Project: t.envelope.home.project, Broker: t.envelope.home.broker, Trigger: cmp.Or(t.envelope.target, id), Offset: uint64(t.offset),
+		Project: string(t.entry.project()), Broker: t.entry.broker(), Trigger: cmp.Or(string(t.entry.target()), id), Offset: uint64(t.offset),
 		Reason: t.dead.reason, Detail: message(cause.Err), Status: cause.Status, Body: cause.Body,
 		Attempts: t.dead.attempts, Replays: replays(&e), First: time.UnixMilli(t.first), Last: time.Now(),
 	}
@@ -114,7 +114,7 @@ func (b *Broker) replay(ctx context.Context, letters []deadletters.Letter, to st
 		at := home{l.Project, cmp.Or(l.Broker, DefaultBroker)}
 		envelopes[i] = envelope{
 			origin: fromReplay, key: keyOf(&e, at, fmt.Sprint(target, "#", l.Replays+1, "@", l.Offset)), hops: maxHops,
-			arrival: time.Now(), target: target, home: at, event: &e,
+			arrival: time.Now(), target: target, event: &e,
 		}
 		ids[i] = l.ID
 	}

@@ -49,8 +49,7 @@ func (b *Broker) Publish(ctx context.Context, events []event.Event) ([]Verdict, 
 				e.SetExtension(name, nil)
 			}
 		}
-		at := homeOf(e)
-		envelopes[i] = envelope{origin: fromOutside, key: keyOf(e, at, ""), hops: hops, arrival: now, home: at, event: e}
+		envelopes[i] = envelope{origin: fromOutside, key: keyOf(e, homeOf(e), ""), hops: hops, arrival: now, event: e}
 	}
 	return b.append(ctx, fromOutside, envelopes)
 }
@@ -113,20 +112,29 @@ func (b *Broker) append(ctx context.Context, o origin, envelopes []envelope) ([]
 // it; index says which envelope each of its keys belongs to.
 func (b *Broker) appendFresh(ctx context.Context, c *claim, envelopes []envelope, index []int) error {
 	records := make([][]byte, 0, len(index))
-	taken := make([]*envelope, 0, len(index))
-	var buf []byte
+	room, total := 0, 0
+	for n, i := range index {
+		if v := &envelopes[i]; c.fresh[n] && v.record == nil {
+			room += v.size()
+		}
+	}
+	buf := make([]byte, 0, room)
 	var err error
 	for n, i := range index {
 		if !c.fresh[n] {
 			continue
 		}
-		start := len(buf)
-		if buf, err = envelopes[i].append(buf); err != nil {
-			return errors.Join(err, b.dedupe.settle(c, 0, false))
+		record := envelopes[i].record
+		if record == nil {
+			start := len(buf)
+			if buf, err = envelopes[i].append(buf); err != nil {
+				return errors.Join(err, b.dedupe.settle(c, 0, false))
+			}
+			// When buf grows it moves, but what was written of it stays as it is.
+			record = slices.Clip(buf[start:])
 		}
-		// When buf grows it moves, but what was written of it stays as it is.
-		records = append(records, slices.Clip(buf[start:]))
-		taken = append(taken, &envelopes[i])
+		records = append(records, record)
+		total += len(record)
 	}
 	if len(records) == 0 {
 		return b.dedupe.settle(c, 0, false)
@@ -135,10 +143,7 @@ func (b *Broker) appendFresh(ctx context.Context, c *claim, envelopes []envelope
 	if err != nil {
 		return errors.Join(err, b.dedupe.settle(c, 0, false))
 	}
-	for n, v := range taken {
-		v.record = nil // the journal has it
-		b.recent.put(first+journal.Offset(n), v, len(records[n]))
-	}
+	b.recent.put(first, records, max(total, cap(buf)))
 	return b.dedupe.settle(c, first, true)
 }
 

@@ -72,8 +72,8 @@ type runner struct {
 
 // task is one event that has to be delivered.
 type task struct {
-	offset   journal.Offset
-	envelope *envelope
+	offset journal.Offset
+	entry  *entry
 	// by is what the trigger was when it took the event.
 	by *spec
 	// attempt counts from 0, anew for the dead letter sink.
@@ -152,18 +152,32 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
+// reading is what a runner reads with, used again from step to step.
+type reading struct {
+	batch journal.Batch
+	// entries are those of the batch, step those that are looked at now, taken
+	// the tasks that come of it and done the rest.
+	entries []entry
+	step    []*entry
+	taken   []task
+	done    []journal.Offset
+}
+
 // read hands every record that passes the filter to its lane, until ctx ends.
 func (r *runner) read(ctx context.Context) error {
 	next := r.track.low()
-	var batch journal.Batch
+	var in reading
 	for {
+		if err := r.b.recent.wait(ctx, next); err != nil {
+			return nil // ctx ended
+		}
 		if err := r.b.journal.Wait(ctx, next); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		step, after, err := r.step(ctx, next, &batch)
+		after, err := r.pass(ctx, next, &in)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -171,45 +185,51 @@ func (r *runner) read(ctx context.Context) error {
 			return err
 		}
 		next = after
-		if err := r.dispatch(ctx, step); err != nil {
-			return nil // ctx ended
-		}
 	}
 }
 
-// step returns the next records, from the ring of recent ones or from the
-// journal, and the offset after them.
-func (r *runner) step(ctx context.Context, from journal.Offset, batch *journal.Batch) ([]task, journal.Offset, error) {
-	var step []task
-	for end := r.b.journal.End(); from < end && len(step) < stepRecords; from++ {
+// pass dispatches the next records, from the ring of recent ones or from the
+// journal, and returns the offset after them.
+func (r *runner) pass(ctx context.Context, from journal.Offset, in *reading) (journal.Offset, error) {
+	in.step = in.step[:0]
+	for len(in.step) < stepRecords {
 		v := r.b.recent.at(from)
 		if v == nil {
 			break
 		}
-		if step == nil {
-			step = make([]task, 0, min(end-from, stepRecords))
-		}
-		step = append(step, task{offset: from, envelope: v})
+		in.step = append(in.step, v)
+		from++
 	}
-	if len(step) > 0 {
-		return step, from, nil
+	if len(in.step) > 0 {
+		return from, r.dispatch(ctx, in, false)
 	}
-	if err := r.b.journal.Read(from, batch, stepBytes); err != nil {
-		return nil, from, fmt.Errorf("read events: %w", err)
+	if err := r.b.journal.Read(from, &in.batch, stepBytes); err != nil {
+		return from, fmt.Errorf("read events: %w", err)
 	}
-	for i := range batch.Len() {
-		rec := batch.At(i)
-		if err := r.missing(ctx, from, rec.Offset); err != nil {
-			return nil, from, err
+	if cap(in.entries) < in.batch.Len() {
+		in.entries = make([]entry, 2*in.batch.Len())
+	}
+	for i := range in.batch.Len() {
+		rec, v := in.batch.At(i), &in.entries[i]
+		if rec.Offset > from {
+			if err := r.dispatch(ctx, in, true); err != nil {
+				return from, err
+			}
+			if err := r.missing(ctx, from, rec.Offset); err != nil {
+				return from, err
+			}
+			in.step = in.step[:0]
 		}
-		v, err := parseEnvelope(rec.Data)
-		if err != nil {
-			return nil, from, fmt.Errorf("offset %d: %w", rec.Offset, err)
+		if err := v.read(rec.Offset, rec.Data); err != nil {
+			return from, fmt.Errorf("offset %d: %w", rec.Offset, err)
 		}
-		step = append(step, task{offset: rec.Offset, envelope: v})
+		in.step = append(in.step, v)
 		from = rec.Offset + 1
 	}
-	return step, batch.Next(), r.missing(ctx, from, batch.Next())
+	if err := r.dispatch(ctx, in, true); err != nil {
+		return from, err
+	}
+	return in.batch.Next(), r.missing(ctx, from, in.batch.Next())
 }
 
 // missing passes over the offsets from (inclusive) to (exclusive), if any: the
@@ -222,26 +242,35 @@ func (r *runner) missing(ctx context.Context, from, to journal.Offset) error {
 	return r.track.skip(ctx, from, to)
 }
 
-// dispatch filters the tasks of a step and gives each lane its part.
-func (r *runner) dispatch(ctx context.Context, step []task) error {
-	parts := make([][]task, len(r.lanes))
-	var done []journal.Offset
-	for _, t := range step {
-		if err := r.track.admit(ctx, t.offset); err != nil {
-			return err
+// dispatch filters the entries of a step and gives each lane its part. With
+// borrowed, the entries are valid only until it returns.
+func (r *runner) dispatch(ctx context.Context, in *reading, borrowed bool) error {
+	in.taken, in.done = in.taken[:0], in.done[:0]
+	limit := journal.Offset(0)
+	for _, v := range in.step {
+		if v.offset >= limit {
+			var err error
+			if limit, err = r.track.admit(ctx, v.offset); err != nil {
+				return err
+			}
 		}
-		t.by = r.spec.Load()
-		if !r.takes(&t) {
-			done = append(done, t.offset)
-			continue
+		t := task{offset: v.offset, entry: v, by: r.spec.Load()}
+		if r.takes(&t) {
+			in.taken = append(in.taken, t)
+		} else {
+			in.done = append(in.done, v.offset)
 		}
-		lane := r.lane(t)
-		parts[lane] = append(parts[lane], t)
 	}
-	r.filtered.Add(int64(len(done)))
-	r.matched.Add(int64(len(step) - len(done)))
-	r.track.finish(done...)
-	for i, part := range parts {
+	r.filtered.Add(int64(len(in.done)))
+	r.matched.Add(int64(len(in.taken)))
+	r.track.finish(in.done...)
+	if len(in.taken) == 0 {
+		return nil
+	}
+	if borrowed {
+		keep(in.taken)
+	}
+	for i, part := range r.split(in.taken) {
 		if len(part) == 0 {
 			continue
 		}
@@ -254,17 +283,54 @@ func (r *runner) dispatch(ctx context.Context, step []task) error {
 	return nil
 }
 
+// split are copies of the tasks by lane, in one piece of memory.
+func (r *runner) split(tasks []task) [][]task {
+	parts := make([][]task, len(r.lanes))
+	if len(tasks) == 1 {
+		parts[r.lane(tasks[0])] = []task{tasks[0]}
+		return parts
+	}
+	lanes, sizes := make([]int, len(tasks)), make([]int, len(r.lanes))
+	for i, t := range tasks {
+		lanes[i] = r.lane(t)
+		sizes[lanes[i]]++
+	}
+	memory := make([]task, len(tasks))
+	for lane, size := range sizes {
+		parts[lane], memory = memory[:0:size], memory[size:]
+	}
+	for i, t := range tasks {
+		parts[lanes[i]] = append(parts[lanes[i]], t)
+	}
+	return parts
+}
+
+// keep gives tasks entries of their own, in one piece of memory.
+func keep(tasks []task) {
+	size := 0
+	for _, t := range tasks {
+		size += len(t.entry.record)
+	}
+	memory, entries := make([]byte, 0, size), make([]entry, len(tasks))
+	for i := range tasks {
+		v := tasks[i].entry
+		memory = append(memory, v.record...)
+		entries[i].move(v, slices.Clip(memory[len(memory)-len(v.record):]))
+		tasks[i].entry = &entries[i]
+	}
+}
+
 // takes reports whether the trigger, as the task has it, takes the event.
 func (r *runner) takes(t *task) bool {
 	if r.catchAll {
-		return !r.b.routes.Load().taken(t.offset, t.envelope)
+		return !r.b.routes.Load().taken(t.entry)
 	}
-	return t.by.wants(t.envelope)
+	return t.by.wants(t.entry)
 }
 
 // lane is the lane of a task: the same for all events of one source.
 func (r *runner) lane(t task) int {
-	return int(maphash.String(r.seed, t.envelope.event.Source()) % uint64(len(r.lanes)))
+	return int(maphash.Bytes(r.seed, t.entry.head.Source()) % uint64(len(r.lanes)))
 }
 
 // commitLoop commits now and then until ctx ends. A cursor that passed nothing

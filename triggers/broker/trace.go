@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/deadletters"
@@ -165,8 +166,8 @@ func place(trigger string, offset journal.Offset) string { return fmt.Sprint(tri
 
 // located is an event at its place in the journal.
 type located struct {
-	offset journal.Offset
-	*envelope
+	*entry
+	event *event.Event
 }
 
 // search finds the events of a query, and the replies to them, in the journal.
@@ -190,27 +191,27 @@ func (b *Broker) search(ctx context.Context, q TraceQuery) (found []located, tru
 			if !named && len(known) == 0 {
 				continue
 			}
-			head, _, err := parseHead(rec.Data)
-			if err != nil {
+			var v entry
+			if err := v.read(rec.Offset, rec.Data); err != nil {
 				return nil, false, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
-			reply := head.answers > 0 && known[head.answers-1]
-			if !named && !reply {
+			is := string(v.head.ID()) == q.ID && (q.Source == "" || string(v.head.Source()) == q.Source)
+			reply := v.answers > 0 && known[v.answers-1]
+			if string(v.project()) != q.Project || !is && !reply {
 				continue
 			}
-			v, err := parseEnvelope(rec.Data)
-			if err != nil {
+			f := located{entry: &v}
+			if err := v.read(rec.Offset, bytes.Clone(rec.Data)); err != nil {
 				return nil, false, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
-			is := v.event.ID() == q.ID && (q.Source == "" || v.event.Source() == q.Source)
-			if v.home.project != q.Project || !is && !reply {
-				continue
+			if f.event, err = v.seen(); err != nil {
+				return nil, false, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
 			if len(found) == maxTraced {
 				return found, true, nil
 			}
 			known[rec.Offset] = true
-			found = append(found, located{rec.Offset, v})
+			found = append(found, f)
 		}
 	}
 	return found, false, nil
@@ -221,20 +222,20 @@ func (b *Broker) search(ctx context.Context, q TraceQuery) (found []located, tru
 func (b *Broker) traced(f located, all []located, letters map[string][]deadletters.Letter) TracedEvent {
 	out := TracedEvent{
 		Offset: uint64(f.offset), ID: f.event.ID(), Source: f.event.Source(), Type: f.event.Type(), Subject: f.event.Subject(),
-		Broker: f.home.broker, ArrivalTime: f.arrival, TTL: int(f.hops), RepliedBy: f.by, ReplayedTo: f.target,
-		Unrouted: !b.routes.Load().taken(f.offset, f.envelope), Triggers: []TracedTrigger{},
+		Broker: f.broker(), ArrivalTime: f.time(), TTL: int(f.hops), RepliedBy: string(f.by()), ReplayedTo: string(f.target()),
+		Unrouted: !b.routes.Load().taken(f.entry), Triggers: []TracedTrigger{},
 	}
 	if f.answers > 0 {
 		out.ReplyTo = new(uint64(f.answers - 1))
 	}
 	for _, r := range *b.runners.Load() {
 		s := r.spec.Load()
-		if r.catchAll || f.target == "" && !s.covers(f.home) || f.target != "" && f.target != r.id {
+		if target := string(f.target()); r.catchAll || target == "" && !s.covers(f.entry) || target != "" && target != r.id {
 			continue
 		}
 		t := r.traced(s, f)
 		for _, reply := range all {
-			if reply.answers == f.offset+1 && reply.by == r.id {
+			if reply.answers == f.offset+1 && string(reply.by()) == r.id {
 				t.Replies = append(t.Replies, reply.event.ID())
 			}
 		}
@@ -251,7 +252,7 @@ func (b *Broker) traced(f located, all []located, letters map[string][]deadlette
 // traced is what the trigger, as it is now, made of the event f.
 func (r *runner) traced(s *spec, f located) TracedTrigger {
 	t := TracedTrigger{Trigger: r.id, Matched: true}
-	if f.target == "" {
+	if len(f.target()) == 0 {
 		x := filter.Explain(s.Filter, f.event)
 		t.Matched, t.Explanation = x.Passed, &x
 		for _, d := range x.Decisive() {

@@ -62,7 +62,7 @@ func (t *tracker) finish(offsets ...journal.Offset) {
 // ever in hand: the journal does not have them.
 func (t *tracker) skip(ctx context.Context, from, to journal.Offset) error {
 	for ; from < to; from++ {
-		if err := t.admit(ctx, from); err != nil {
+		if _, err := t.admit(ctx, from); err != nil {
 			return err
 		}
 		if t.pass(from, to) { // nothing older is open, so the rest goes at once
@@ -94,19 +94,20 @@ func (t *tracker) tell(before journal.Offset) {
 	}
 }
 
-// admit waits until the record at offset may be taken in hand.
-func (t *tracker) admit(ctx context.Context, offset journal.Offset) error {
+// admit waits until the record at offset may be taken in hand, and returns the
+// offset that all before may be until.
+func (t *tracker) admit(ctx context.Context, offset journal.Offset) (journal.Offset, error) {
 	for {
 		t.mu.Lock()
-		ok, moved := offset < t.base+span, t.moved
+		limit, moved := t.base+span, t.moved
 		t.mu.Unlock()
-		if ok {
-			return nil
+		if offset < limit {
+			return limit, nil
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }

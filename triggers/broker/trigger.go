@@ -102,20 +102,29 @@ func (t *Trigger) lanes() int {
 }
 
 // covers reports whether t draws from the broker that an event belongs to.
-func (t *Trigger) covers(h home) bool {
+func (t *Trigger) covers(v *entry) bool {
 	if t.Project == "" {
-		return h.broker == DefaultBroker
+		return !v.elsewhere
 	}
-	return h.project == t.Project && h.broker == t.broker()
+	return string(v.project()) == t.Project && v.broker() == t.broker()
 }
 
 // wants reports whether t takes an event. One that was replayed is for the
-// trigger that it names, whatever the filters say.
-func (t *Trigger) wants(v *envelope) bool {
-	if v.target != "" {
-		return v.target == t.ID()
+// trigger that it names, whatever the filters say. One that cannot be decoded,
+// where the filter asks for more than its head, is taken, since its delivery
+// fails and is counted.
+func (t *Trigger) wants(v *entry) bool {
+	if len(v.target()) > 0 {
+		return string(v.target()) == t.ID()
 	}
-	return t.covers(v.home) && t.Filter.Filter(v.event) != filter.Fail
+	if !t.covers(v) {
+		return false
+	}
+	if verdict, sure := filter.Judge(t.Filter, &v.head); sure {
+		return verdict != filter.Fail
+	}
+	e, err := v.seen()
+	return err != nil || t.Filter.Filter(e) != filter.Fail
 }
 
 // home is where an event belongs: a broker of a project. Replies stay there.

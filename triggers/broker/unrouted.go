@@ -67,9 +67,10 @@ func newFormer(r *runner) *former {
 	return f
 }
 
-// taken reports whether a trigger takes, or took, the event at offset.
-func (rt *routes) taken(offset journal.Offset, v *envelope) bool {
-	if rt.idle[v.home.project] {
+// taken reports whether a trigger takes, or took, the event.
+func (rt *routes) taken(v *entry) bool {
+	offset := v.offset
+	if len(rt.idle) > 0 && rt.idle[string(v.project())] {
 		return true
 	}
 	for _, r := range rt.live {
@@ -85,7 +86,13 @@ func (rt *routes) taken(offset journal.Offset, v *envelope) bool {
 	return false
 }
 
-// Wants reports whether a trigger takes e.
+// Wants reports whether a trigger takes e. What cannot be published nobody
+// refuses here.
 func (b *Broker) Wants(e *event.Event) bool {
-	return b.routes.Load().taken(b.journal.End(), &envelope{event: e, home: homeOf(e)})
+	var v entry
+	record, err := (&envelope{event: e}).append(nil)
+	if err == nil {
+		err = v.read(b.journal.End(), record)
+	}
+	return err != nil || b.routes.Load().taken(&v)
 }

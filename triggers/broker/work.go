@@ -2,13 +2,13 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/function"
 	"selvedge.dev/sdk/journal"
 	"selvedge.dev/triggers/delivery"
 	"selvedge.dev/triggers/ledger"
@@ -17,6 +17,7 @@ import (
 // Reasons of losses that the broker itself gives.
 const (
 	reasonExhausted    = "RETRIES_EXHAUSTED"
+	reasonUnreadable   = "EVENT_UNREADABLE"
 	reasonLoop         = "TTL_EXPIRED"
 	reasonInvalidReply = "INVALID_REPLY"
 	reasonLargeReply   = "REPLY_TOO_LARGE"
@@ -64,60 +65,132 @@ func (r *runner) work(ctx, work context.Context, lane <-chan []task) {
 // again after the next start. The attempts that were taken are collected in
 // notes, which is returned to be used again.
 func (r *runner) deliverStep(ctx, work context.Context, step []task, notes []attempt) []attempt {
-	var done []journal.Offset
-	var replies []envelope
-	bytes := 0
-	began := time.Now()
-	for _, t := range step {
-		if ctx.Err() != nil {
-			break
+	d := delivering{runner: r, notes: notes, done: make([]journal.Offset, 0, len(step))}
+	defer d.limit.end()
+	for len(step) > 0 && ctx.Err() == nil {
+		if d.out.size() > maxReplies && !d.flush(work) {
+			return d.notes
 		}
-		if !r.refresh(&t) {
-			done = append(done, t.offset)
+		step = step[d.deliver(work, step):]
+	}
+	d.flush(work)
+	return d.notes
+}
+
+// maxBulk is how many events are delivered at once to a sink that is a
+// delivery.Bulk: what the writer takes in a millisecond.
+const maxBulk = 256
+
+// delivering is a step that is being delivered.
+type delivering struct {
+	*runner
+	// notes are the attempts that were taken, done the offsets that are finished
+	// once the replies of out are durable.
+	notes []attempt
+	done  []journal.Offset
+	out   replies
+	limit deadline
+	// run and arrived are the tasks that are attempted together.
+	run     []task
+	arrived []function.Arrived
+}
+
+// flush makes the replies durable and then finishes what is done. It reports
+// whether it did.
+func (d *delivering) flush(work context.Context) bool {
+	if len(d.out.envelopes) > 0 && !d.publish(work, &d.out) {
+		return false
+	}
+	d.history.add(d.notes) // before others may see that the events are finished
+	d.track.finish(d.done...)
+	d.notes, d.done, d.out = d.notes[:0], d.done[:0], replies{}
+	return true
+}
+
+// deliver attempts the first of the tasks that there are, or as many as their
+// sink takes at once, and returns how many that are.
+func (d *delivering) deliver(work context.Context, step []task) int {
+	began := time.Now()
+	n := 0
+	d.run = d.run[:0]
+	for more := true; more && n < len(step); {
+		t := step[n]
+		if !d.refresh(&t) {
+			d.done = append(d.done, t.offset)
+			n++
 			continue
 		}
-		if bytes > maxReplies {
-			if !r.publish(work, replies) {
-				return notes
-			}
-			r.history.add(notes) // before others may see that the events are finished
-			r.track.finish(done...)
-			// The ring of recent events keeps the envelopes: they are not reused.
-			notes, done, replies, bytes = notes[:0], done[:0], nil, 0
-			began = time.Now()
+		_, bulk := t.by.Sink.(delivery.Bulk)
+		alone := t.dead != nil || !bulk
+		if len(d.run) > 0 && (alone || t.by != d.run[0].by) {
+			break
 		}
 		if t.first == 0 {
 			t.first = began.UnixMilli()
 		}
-		result := r.attempt(work, t)
-		now := time.Now()
-		note := attempt{offset: t.offset, at: began.UnixMicro(), took: took(now.Sub(began)), n: uint16(t.attempt), status: uint16(result.Status), dead: t.dead != nil}
-		began = now
-		if !result.OK() {
-			if note.fate = r.fail(work, t, result); note.fate != retried && note.fate != sentOn {
-				done = append(done, t.offset)
-			}
-			r.history.fail(note, message(result.Err))
-			continue
-		}
-		notes = append(notes, note)
-		if t.dead != nil {
-			r.deadLettered.Add(1)
-		} else {
-			r.delivered.Add(1)
-			r.lost(t, result)
-			if reply := r.reply(t, result.Reply); reply != nil {
-				replies = append(replies, *reply)
-				bytes += len(reply.record)
-			}
-		}
-		done = append(done, t.offset)
+		d.run = append(d.run, t)
+		n++
+		more = !alone && len(d.run) < maxBulk
 	}
-	if len(replies) == 0 || r.publish(work, replies) {
-		r.history.add(notes)
-		r.track.finish(done...)
+	if len(d.run) == 0 {
+		return n
 	}
-	return notes
+	ctx := d.limit.of(work, began, d.run[0].by.Policy.Attempt())
+	if len(d.run) > 1 && d.attemptAll(work, ctx, began) {
+		return n
+	}
+	for i, t := range d.run {
+		if i > 0 {
+			began = time.Now()
+			ctx = d.limit.of(work, began, t.by.Policy.Attempt())
+		}
+		d.settle(work, t, d.attempt(ctx, t), attempt{at: began.UnixMicro(), took: took(time.Since(began))}, len(step)-i)
+	}
+	return n
+}
+
+// attemptAll delivers the tasks of the run at once, within ctx, and reports
+// whether that could be done.
+func (d *delivering) attemptAll(work, ctx context.Context, began time.Time) bool {
+	sink, ok := d.run[0].by.Sink.(delivery.Bulk)
+	if !ok {
+		return false
+	}
+	d.arrived = d.arrived[:0]
+	for _, t := range d.run {
+		d.arrived = append(d.arrived, t.entry.arrived())
+	}
+	results, ok := sink.DeliverAll(ctx, d.arrived)
+	if !ok {
+		return false
+	}
+	note := attempt{at: began.UnixMicro(), took: took(time.Since(began))}
+	for i, t := range d.run {
+		d.settle(work, t, bounded(t, results[i]), note, len(d.run)-i)
+	}
+	return true
+}
+
+// settle does what follows from the result of an attempt, which may be followed
+// by as many in this step as left says.
+func (d *delivering) settle(work context.Context, t task, result delivery.Result, note attempt, left int) {
+	note.offset, note.n, note.status, note.dead = t.offset, uint16(t.attempt), uint16(result.Status), t.dead != nil
+	if !result.OK() {
+		if note.fate = d.fail(work, t, result); note.fate != retried && note.fate != sentOn {
+			d.done = append(d.done, t.offset)
+		}
+		d.history.fail(note, message(result.Err))
+		return
+	}
+	d.notes = append(d.notes, note)
+	if t.dead != nil {
+		d.deadLettered.Add(1)
+	} else {
+		d.delivered.Add(1)
+		d.lost(t, result)
+		d.reply(t, result.Reply, &d.out, left)
+	}
+	d.done = append(d.done, t.offset)
 }
 
 // refresh brings a task up to what the trigger is now, and reports whether it
@@ -143,15 +216,49 @@ func (r *runner) refresh(t *task) bool {
 	return false
 }
 
-// attempt delivers a task once.
+// deadline is the context of the attempts that begin within a thousandth of the
+// time that one may take, so that not each of them sets a timer: the last may be
+// cut short by that much.
+type deadline struct {
+	limit  time.Duration
+	fresh  time.Time // until when attempts may begin with it
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// of is the context of an attempt that begins now and may take as long as limit.
+func (d *deadline) of(work context.Context, now time.Time, limit time.Duration) context.Context {
+	if d.cancel == nil || d.limit != limit || !now.Before(d.fresh) {
+		d.end()
+		d.limit, d.fresh = limit, now.Add(limit/1000)
+		d.ctx, d.cancel = context.WithTimeout(work, limit)
+	}
+	return d.ctx
+}
+
+// end ends the context, if there is one.
+func (d *deadline) end() {
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
+
+// attempt delivers a task once, within ctx.
 func (r *runner) attempt(ctx context.Context, t task) delivery.Result {
-	ctx, cancel := context.WithTimeout(ctx, t.by.Policy.Attempt())
-	defer cancel()
 	if t.dead != nil {
 		return t.by.DeadLetter.Deliver(ctx, t.dead.event.Clone())
 	}
-	result := t.by.Sink.Deliver(ctx, t.envelope.copy())
-	if result.OK() && result.Reply != nil && t.envelope.hops <= 1 {
+	e, err := t.entry.copy()
+	if err != nil {
+		return delivery.Result{Status: http.StatusBadRequest, Err: &fault.Error{Op: "broker", Kind: fault.Invalid, Reason: reasonUnreadable, Err: err}}
+	}
+	return bounded(t, t.by.Sink.Deliver(ctx, e))
+}
+
+// bounded is the result of an attempt, which fails with a reply that may not pass
+// the broker any more.
+func bounded(t task, result delivery.Result) delivery.Result {
+	if result.OK() && result.Reply != nil && t.entry.hops <= 1 {
 		status, err := loopEnds()
 		return delivery.Result{Status: status, Err: err}
 	}
@@ -162,15 +269,13 @@ func (r *runner) attempt(ctx context.Context, t task) delivery.Result {
 // was retried or sent on.
 func (r *runner) fail(ctx context.Context, t task, result delivery.Result) fate {
 	if t.by.Patient && (result.Status == http.StatusTooManyRequests || result.Status == http.StatusServiceUnavailable) {
-		r.retried.Add(1)
-		r.retry.push(time.Now().Add(patience), t)
+		r.again(t, patience)
 		return retried
 	}
 	if result.Retry() {
 		if wait, again := t.by.Policy.Wait(t.attempt); again {
-			r.retried.Add(1)
 			t.attempt++
-			r.retry.push(time.Now().Add(wait), t)
+			r.again(t, wait)
 			return retried
 		}
 	}
@@ -183,11 +288,11 @@ func (r *runner) fail(ctx context.Context, t task, result delivery.Result) fate 
 		reason = reasonExhausted
 	}
 	t.dead = &deadLetter{reason: reason, cause: result, attempts: t.attempt + 1}
-	if t.by.DeadLetter != nil {
-		t.dead.event = delivery.DeadLetter(t.envelope.copy(), t.by.Dest, result)
-		t.dead.event.SetExtension(event.BrokerTTL, int32(t.envelope.hops))
+	if e, err := t.entry.copy(); err == nil && t.by.DeadLetter != nil {
+		t.dead.event = delivery.DeadLetter(e, t.by.Dest, result)
+		t.dead.event.SetExtension(event.BrokerTTL, int32(t.entry.hops))
 		t.attempt = 0
-		r.retry.push(time.Now(), t)
+		r.push(t, 0)
 		return sentOn
 	}
 	r.giveUp(t)
@@ -200,16 +305,32 @@ func (r *runner) fail(ctx context.Context, t task, result delivery.Result) fate 
 	return givenUp
 }
 
+// again has a task attempted once more, after wait.
+func (r *runner) again(t task, wait time.Duration) {
+	r.retried.Add(1)
+	r.push(t, wait)
+}
+
+// push has a task wait. It holds on to nothing of the step that it was part of.
+func (r *runner) push(t task, wait time.Duration) {
+	t.entry = t.entry.apart()
+	r.retry.push(time.Now().Add(wait), t)
+}
+
 // giveUp notes that the event of a task with a dead letter is dropped, and
 // keeps the letter. What no trigger takes has nobody to be replayed to, and is
 // not kept, unless it was on its way to one that was removed.
 func (r *runner) giveUp(t task) {
 	r.lose(t, t.dead.reason, t.dead.cause.Err)
 	r.failed.Add(1)
-	if r.b.opts.DeadLetters == nil || r.catchAll && t.envelope.target == "" {
+	if r.b.opts.DeadLetters == nil || r.catchAll && len(t.entry.target()) == 0 {
 		return
 	}
-	letter := letterOf(r.id, t)
+	e, err := t.entry.head.Event(0)
+	if err != nil {
+		return // there is nothing that could be replayed
+	}
+	letter := letterOf(r.id, t, e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.letters = append(r.letters, letter)
@@ -243,83 +364,12 @@ func message(err error) string {
 
 // note adds a line for the ledger.
 func (r *runner) note(t task, reason, detail string, count int) {
-	e := t.envelope.event
+	h := &t.entry.head
 	l := ledger.Loss{
-		Project: t.envelope.home.project, Stream: r.id, Offset: uint64(t.offset), Reason: reason, Detail: detail,
-		Count: count, Source: e.Source(), ID: e.ID(), Type: e.Type(), Time: time.Now(),
+		Project: string(t.entry.project()), Stream: r.id, Offset: uint64(t.offset), Reason: reason, Detail: detail,
+		Count: count, Source: string(h.Source()), ID: string(h.ID()), Type: string(h.Type()), Time: time.Now(),
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.losses = append(r.losses, l)
-}
-
-// adopt makes e, the reply to t, belong where its cause does, whatever it says
-// itself. Of the attributes that only the platform sets, the function of a
-// project may set the route; the others are those of the cause.
-func adopt(t task, e *event.Event) {
-	cause := t.envelope.event
-	own := []string{event.Project, event.Broker}
-	if t.by.Project != "" {
-		own = append(own, event.Device, event.Blueprint)
-	}
-	for _, name := range own {
-		if v, ok := event.Value(cause, name); ok {
-			e.SetExtension(name, v)
-		} else if _, set := event.Value(e, name); set {
-			e.SetExtension(name, nil)
-		}
-	}
-	for _, name := range [...]string{event.ArrivalTime, event.BrokerTTL, event.Replay} {
-		e.SetExtension(name, nil)
-	}
-}
-
-// reply is the envelope of a reply to t, nil when there is none or when it
-// cannot be taken, which is noted as a loss.
-func (r *runner) reply(t task, e *event.Event) *envelope {
-	if e == nil {
-		return nil
-	}
-	if e.Context == nil || e.ID() == "" || e.Source() == "" || e.Type() == "" || e.SpecVersion() != "1.0" {
-		r.note(t, reasonInvalidReply, "the function's reply is no CloudEvent 1.0", 1)
-		return nil
-	}
-	adopt(t, e)
-	v := &envelope{
-		origin: fromReply, key: keyOf(e, t.envelope.home, r.id), hops: t.envelope.hops - 1, arrival: time.Now(),
-		answers: t.offset + 1, by: r.id, home: t.envelope.home, event: e,
-	}
-	record, err := v.append(nil)
-	switch {
-	case err != nil:
-		r.note(t, reasonInvalidReply, message(err), 1)
-		return nil
-	case len(record) > maxReply:
-		r.note(t, reasonLargeReply, fmt.Sprintf("a reply of %d bytes, the bound is %d", len(record), maxReply), 1)
-		return nil
-	}
-	v.record = record
-	return v
-}
-
-// publish makes replies durable, trying until ctx ends: a reply that has no
-// room waits for it. It reports whether it did.
-func (r *runner) publish(ctx context.Context, replies []envelope) bool {
-	wait := 10 * time.Millisecond
-	for reported := false; ; {
-		_, err := r.b.append(ctx, fromReply, replies)
-		if err == nil {
-			return true
-		}
-		if !reported {
-			r.log.Warn("replies wait for the journal", slog.Any("error", err))
-			reported = true
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(wait):
-			wait = min(2*wait, time.Second)
-		}
-	}
 }

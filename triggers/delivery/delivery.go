@@ -23,6 +23,14 @@ type Sink interface {
 	Deliver(ctx context.Context, e event.Event) Result
 }
 
+// Bulk is a Sink that can take many events at once, and reads them where they
+// lie. The results are those that Deliver would have given each; false means that
+// there are none, and that the events are to be delivered one by one.
+type Bulk interface {
+	Sink
+	DeliverAll(ctx context.Context, events []function.Arrived) ([]Result, bool)
+}
+
 // Result is the outcome of one attempt.
 type Result struct {
 	// Status is the HTTP status of the answer, or what it would have been in

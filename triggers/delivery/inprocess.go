@@ -12,15 +12,56 @@ import (
 )
 
 // InProcess returns the sink that calls h in this process; a panic counts as
-// an error of kind Internal. When h is a function.Syncer, so is the sink.
+// an error of kind Internal. When h is a function.Syncer, so is the sink, and it
+// is a Bulk when h is a function.Bulk.
 func InProcess(h function.Handler) Sink {
-	if s, ok := h.(function.Syncer); ok {
+	one := inProcess{h}
+	many, isBulk := h.(function.Bulk)
+	s, isSyncer := h.(function.Syncer)
+	switch {
+	case isBulk && isSyncer:
+		return struct {
+			inBulk
+			function.Syncer
+		}{inBulk{one, many}, s}
+	case isBulk:
+		return inBulk{one, many}
+	case isSyncer:
 		return struct {
 			inProcess
 			function.Syncer
-		}{inProcess{h}, s}
+		}{one, s}
 	}
-	return inProcess{h}
+	return one
+}
+
+// inBulk is a function in this process that takes many events at once.
+type inBulk struct {
+	inProcess
+	bulk function.Bulk
+}
+
+var _ Bulk = inBulk{}
+
+// DeliverAll calls the function. After a panic there are no results: delivered
+// one by one, the events that are not to blame are taken.
+func (s inBulk) DeliverAll(ctx context.Context, events []function.Arrived) (results []Result, ok bool) {
+	defer func() {
+		if recover() != nil {
+			results, ok = nil, false
+		}
+	}()
+	outcomes := make([]function.Outcome, len(events))
+	s.bulk.HandleAll(ctx, events, outcomes)
+	results = make([]Result, len(events))
+	for i, o := range outcomes {
+		if o.Err != nil {
+			results[i] = refused(o.Err)
+		} else {
+			results[i] = succeeded(o.Reply, o.Losses)
+		}
+	}
+	return results, true
 }
 
 // inProcess is a function in this process.

@@ -21,3 +21,17 @@ func (f all) Filter(e *event.Event) Verdict {
 	}
 	return Pass
 }
+
+// judge fails as soon as one part does for sure.
+func (f all) judge(h *event.Head) (Verdict, bool) {
+	all := true
+	for _, part := range f {
+		switch v, sure := Judge(part, h); {
+		case !sure:
+			all = false
+		case v == Fail:
+			return Fail, true
+		}
+	}
+	return Pass, all
+}

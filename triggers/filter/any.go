@@ -20,3 +20,17 @@ func (f anyOf) Filter(e *event.Event) Verdict {
 	}
 	return Fail
 }
+
+// judge passes as soon as one part does for sure.
+func (f anyOf) judge(h *event.Head) (Verdict, bool) {
+	all := true
+	for _, part := range f {
+		switch v, sure := Judge(part, h); {
+		case !sure:
+			all = false
+		case v == Pass:
+			return Pass, true
+		}
+	}
+	return Fail, all
+}

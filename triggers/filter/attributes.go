@@ -48,3 +48,30 @@ func (p pair) admits(e *event.Event) bool {
 	}
 	return ok && text != "" && (p.value == "" || p.value == text)
 }
+
+// judge compares in place.
+func (f attributes) judge(h *event.Head) (Verdict, bool) {
+	all := true
+	for _, p := range f {
+		switch ok, sure := p.admitsHead(h); {
+		case !sure:
+			all = false
+		case !ok:
+			return Fail, true
+		}
+	}
+	return Pass, all
+}
+
+// admitsHead is admits of a head, and whether that is sure.
+func (p pair) admitsHead(h *event.Head) (ok, sure bool) {
+	have, ok, sure, known := headAttribute(h, p.name)
+	if !known {
+		var plain bool
+		if have, plain, ok = h.Extension(p.name); !plain {
+			return ok && p.value == "", true
+		}
+		sure = true
+	}
+	return ok && len(have) > 0 && (p.value == "" || string(have) == p.value), sure
+}

@@ -12,7 +12,10 @@ func newExact(path string, entries map[string]string) (Filter, error) {
 }
 
 // Filter compares case-sensitively.
-func (f exact) Filter(e *event.Event) Verdict { return match(e, f, equal) }
+func (f exact) Filter(e *event.Event) Verdict { return match(e, f, equal[string]) }
+
+// judge compares in place.
+func (f exact) judge(h *event.Head) (Verdict, bool) { return matchHead(h, f, equal[[]byte]) }
 
 // equal is == as a function.
-func equal(have, want string) bool { return have == want }
+func equal[T text](have T, want string) bool { return string(have) == want }

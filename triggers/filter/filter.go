@@ -54,3 +54,6 @@ type none struct{}
 
 // Filter asks for nothing.
 func (none) Filter(*event.Event) Verdict { return NoFilter }
+
+// judge asks for nothing.
+func (none) judge(*event.Head) (Verdict, bool) { return NoFilter, true }

@@ -19,3 +19,12 @@ func (f not) Filter(e *event.Event) Verdict {
 	}
 	return Fail
 }
+
+// judge turns the verdict round.
+func (f not) judge(h *event.Head) (Verdict, bool) {
+	v, sure := Judge(f.of, h)
+	if v == Fail {
+		return Pass, sure
+	}
+	return Fail, sure
+}

@@ -1,10 +1,6 @@
 package filter
 
-import (
-	"strings"
-
-	"selvedge.dev/sdk/event"
-)
+import "selvedge.dev/sdk/event"
 
 // prefix passes an event whose attributes all begin with the given values.
 type prefix []pair
@@ -16,4 +12,12 @@ func newPrefix(path string, entries map[string]string) (Filter, error) {
 }
 
 // Filter compares case-sensitively.
-func (f prefix) Filter(e *event.Event) Verdict { return match(e, f, strings.HasPrefix) }
+func (f prefix) Filter(e *event.Event) Verdict { return match(e, f, begins[string]) }
+
+// judge compares in place.
+func (f prefix) judge(h *event.Head) (Verdict, bool) { return matchHead(h, f, begins[[]byte]) }
+
+// begins is strings.HasPrefix.
+func begins[T text](have T, want string) bool {
+	return len(have) >= len(want) && string(have[:len(want)]) == want
+}

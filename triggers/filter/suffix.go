@@ -1,10 +1,6 @@
 package filter
 
-import (
-	"strings"
-
-	"selvedge.dev/sdk/event"
-)
+import "selvedge.dev/sdk/event"
 
 // suffix passes an event whose attributes all end with the given values.
 type suffix []pair
@@ -16,4 +12,12 @@ func newSuffix(path string, entries map[string]string) (Filter, error) {
 }
 
 // Filter compares case-sensitively.
-func (f suffix) Filter(e *event.Event) Verdict { return match(e, f, strings.HasSuffix) }
+func (f suffix) Filter(e *event.Event) Verdict { return match(e, f, ends[string]) }
+
+// judge compares in place.
+func (f suffix) judge(h *event.Head) (Verdict, bool) { return matchHead(h, f, ends[[]byte]) }
+
+// ends is strings.HasSuffix.
+func ends[T text](have T, want string) bool {
+	return len(have) >= len(want) && string(have[len(have)-len(want):]) == want
+}
