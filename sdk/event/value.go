@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"maps"
 	"strings"
+	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 )
 
 // Value is the extension attribute name of e in the type that it has; false
@@ -38,6 +40,9 @@ func Set(e *Event, name string, v any) {
 		v1.Extensions[name] = v
 	}
 }
+
+// SetArrival says in e when the broker took it.
+func SetArrival(e *Event, at time.Time) { Set(e, ArrivalTime, types.Timestamp{Time: at}) }
 
 // FirstReserved is the name of an extension attribute of e that only the
 // platform may set, "" when it has none.

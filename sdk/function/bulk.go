@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/types"
-
 	"selvedge.dev/sdk/event"
 )
 
@@ -22,7 +20,7 @@ type Arrived struct {
 func (a *Arrived) Event() (event.Event, error) {
 	e, err := a.Head.Event(1)
 	if err == nil {
-		event.Set(&e, event.ArrivalTime, types.Timestamp{Time: a.Time})
+		event.SetArrival(&e, a.Time)
 	}
 	return e, err
 }

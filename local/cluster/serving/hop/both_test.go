@@ -249,7 +249,11 @@ func TestTransport_TakesWhatTheStandardOneTakes(t *testing.T) {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			address := raw(t, answer, hangUp)
 			long, short := standard(t, address), hop.New(address, false)
-			for range 2 { // a new connection and, if it was kept, an old one
+			requests := 2 // over a new connection and, if it was kept, the old one
+			if hangUp {
+				requests = 1 // whether the next one finds the old one closed is a race
+			}
+			for range requests {
 				request := func() *http.Request {
 					r, err := http.NewRequestWithContext(t.Context(), method, "http://f/", nil)
 					require.NoError(t, err)
