@@ -49,7 +49,7 @@ const maxRecord = 1 << 31
 // ReadHead reads the attributes of an event in its record form. What an
 // attribute says is not looked at: Event may still fail.
 func ReadHead(record []byte) (Head, error) {
-	if len(record) < 2 || len(record) > maxRecord || record[0] != recordVersion {
+	if len(record) < 2 || uint64(len(record)) > maxRecord || record[0] != recordVersion {
 		return Head{}, errors.New("event record: unknown version")
 	}
 	h := Head{record: record}

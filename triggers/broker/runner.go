@@ -201,6 +201,7 @@ func (r *runner) pass(ctx context.Context, from journal.Offset, in *reading) (jo
 		from++
 	}
 	if len(in.step) > 0 {
+		in.batch, in.entries = journal.Batch{}, nil // it has caught up, and there may be a thousand triggers
 		return from, r.dispatch(ctx, in, false)
 	}
 	if err := r.b.journal.Read(from, &in.batch, stepBytes); err != nil {
@@ -270,7 +271,9 @@ func (r *runner) dispatch(ctx context.Context, in *reading, borrowed bool) error
 	if borrowed {
 		keep(in.taken)
 	}
-	for i, part := range r.split(in.taken) {
+	parts := r.split(in.taken)
+	clear(in.taken)
+	for i, part := range parts {
 		if len(part) == 0 {
 			continue
 		}
