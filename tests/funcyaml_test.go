@@ -144,9 +144,13 @@ func TestFuncYAML_SaysWhatTheCodeSays(t *testing.T) {
 				sources = append(sources, "../tsdb/reader/reader.go") // which reads it for the function
 			}
 		}
+		var unread []string
 		for _, e := range p.Run.Envs {
-			require.True(t, strings.Contains(code.String(), fmt.Sprintf("%q", e.Name)), "%s sets %s, which the function does not read", file, e.Name)
+			if !strings.Contains(code.String(), fmt.Sprintf("%q", e.Name)) {
+				unread = append(unread, e.Name)
+			}
 		}
+		require.Empty(t, unread, "%s sets what the function does not read", file)
 	}
 }
 
