@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -21,10 +22,14 @@ import (
 // for anonymous callers. What a caller sends under this name is removed.
 const PrincipalHeader = "Selvedge-Principal"
 
-// ownHeaders are credentials of the platform, which a function never sees, and what
-// only this proxy says.
-func ownHeaders() []string {
-	return []string{"Authorization", "X-Api-Key", "Proxy-Authorization", PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix"}
+// withheld reports whether a function never gets a header as the caller sent it:
+// it has credentials of the platform, or is what only this proxy says.
+func withheld(name string) bool {
+	switch name {
+	case "Authorization", "X-Api-Key", "Proxy-Authorization", PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix":
+		return true
+	}
+	return false
 }
 
 // errTimeout is that an answer took too long.
@@ -91,9 +96,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func (p *proxy) rewrite(r *httputil.ProxyRequest) {
 	c, _ := r.In.Context().Value(callKey{}).(call)
 	r.SetXForwarded()
-	for _, h := range ownHeaders() {
-		r.Out.Header.Del(h)
-	}
+	maps.DeleteFunc(r.Out.Header, func(name string, _ []string) bool { return withheld(name) })
 	c.mark(r.In.Context(), r.Out.Header)
 	c.point(r.Out, r.In)
 }

@@ -74,10 +74,9 @@ func forwarded(r *http.Request, c call) http.Header {
 	h := make(http.Header, len(r.Header)+6)
 	for k, v := range r.Header {
 		switch k {
-		case "Authorization", "X-Api-Key", "Proxy-Authorization", PrincipalHeader, iam.CallerHeader, "X-Forwarded-Prefix",
-			"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto":
+		case "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto":
 		default:
-			if !perHop(k) {
+			if !withheld(k) && !perHop(k) {
 				h[k] = v
 			}
 		}
