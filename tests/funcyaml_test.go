@@ -140,7 +140,7 @@ func TestFuncYAML_SaysWhatTheCodeSays(t *testing.T) {
 			text, err := os.ReadFile(sources[i])
 			require.NoError(t, err)
 			code.Write(text)
-			if filepath.Base(sources[i]) == "function.go" && bytes.Contains(text, []byte("reader.Open(env")) {
+			if filepath.Base(sources[i]) == "function.go" && bytes.Contains(text, []byte("reader.Host(")) {
 				sources = append(sources, "../tsdb/reader/reader.go") // which reads it for the function
 			}
 		}

@@ -6,7 +6,6 @@
 package reader
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -59,14 +58,3 @@ func Open(env map[string]string, log *slog.Logger) (*Reader, error) {
 
 // Close releases what Open took.
 func (r *Reader) Close() error { return r.Store.Close() }
-
-// Guarded is allow and then what a query needs: the descriptors of the project that
-// the caller may read. It has the form that services take.
-func (r *Reader) Guarded(allow func(ctx context.Context, project, permission string) error) func(req *http.Request, project, permission string) error {
-	return func(req *http.Request, project, permission string) error {
-		if err := allow(req.Context(), project, permission); err != nil || project == "" {
-			return err
-		}
-		return r.Load(req.Context(), project)
-	}
-}
