@@ -54,7 +54,7 @@ var onlyIn = []library{
 	{"github.com/go-chi/chi/v5", "functions/... sdk/resource/rest sdk/gateway/... local/...", false, "the routes of HTTP functions; an event function has none"},
 	{"github.com/google/uuid", "local/... sdk/service", true, "ids of events that a person posts by hand, of requests, and of resources without a name of their own"},
 	{"cuelabs.dev/go/oci/ociregistry", "local/cluster/registry infra/knative/image", false, "the protocol of OCI registries; what is stored, and how, is ours"},
-	{"github.com/klauspost/compress/zstd", "edgeruntime/image", false, "layers of images may be compressed with zstd"},
+	{"github.com/klauspost/compress/zstd", "edgeruntime/image", true, "layers of images may be compressed with zstd"},
 	{"github.com/jackc/pgx/v5", "sdk/store/postgres sdk/store/storetest/pgtest", true, "the driver of the store on PostgreSQL"},
 	{"github.com/parquet-go/parquet-go", "tsdb/export", true, "Apache Parquet is one format of exports"},
 	{"github.com/shirou/gopsutil/v4", "edgeruntime/...", false, "only the device reads the machine that it runs on"},

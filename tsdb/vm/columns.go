@@ -64,6 +64,12 @@ func (c *columns) grow(n int) {
 	c.times, c.values = slices.Grow(c.times, n), slices.Grow(c.values, n)
 }
 
+// drop removes the first n points.
+func (c *columns) drop(n int) {
+	c.times = c.times[:copy(c.times, c.times[n:])]
+	c.values = c.values[:copy(c.values, c.values[n:])]
+}
+
 // len is the number of points.
 func (c *columns) len() int { return len(c.times) }
 

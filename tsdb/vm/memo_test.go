@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"selvedge.dev/sdk/fault"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/vm"
 )
@@ -83,6 +84,66 @@ func TestScanWindows_LikeScan(t *testing.T) {
 		spared += all - read
 	}
 	require.Positive(t, spared, "nothing was remembered")
+}
+
+// A series of many blocks is aligned piece by piece, and comes to the same as in one
+// go: whatever the windows are, how they lie to the blocks, and what was late.
+func TestScanWindows_Pieces(t *testing.T) {
+	t.Parallel()
+	s, err := vm.Open(t.TempDir(), vm.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	one, begin := device(1, 0), tsdb.Millis(time.Now().Add(-48*time.Hour).UnixMilli())
+	write := func(from, n int, step tsdb.Millis) {
+		t.Helper()
+		batch := make([]tsdb.Sample, n)
+		for i := range batch {
+			batch[i] = tsdb.Sample{Series: one, Time: begin + tsdb.Millis(from) + tsdb.Millis(i)*step, Value: float64(i * 7919 % 101)}
+		}
+		require.NoError(t, s.Append(t.Context(), batch))
+		require.NoError(t, s.Sync(t.Context()))
+	}
+	write(0, 120_000, 1000)
+	write(500, 9_000, 7000)        // late, between the others
+	write(90_000_000, 30_000, 333) // late, partly the same times
+	for _, period := range []tsdb.Millis{1000, 60_000, 3_600_000, 5 * 3_600_000, 100 * 3_600_000} {
+		for _, phase := range []tsdb.Millis{0, 777} {
+			w := tsdb.Windows{Name: "sum", Period: period, End: begin + 130_000_000 + phase}
+			pieces := 0
+			sum := sums(w)
+			w.Of = func(series *tsdb.Series, p tsdb.Points) tsdb.Points {
+				pieces++
+				return sum(series, p)
+			}
+			sel := tsdb.Selection{Project: "p", Metric: one.Metric, Interval: tsdb.Interval{Start: w.End - w.Period*(130_000_000/w.Period+1) + 1, End: w.End}}
+			var want, got tsdb.Points
+			all, read := 0, 0
+			require.NoError(t, s.Scan(t.Context(), sel, func(series *tsdb.Series, p tsdb.Points) (any, error) {
+				all = p.Len()
+				return sum(series, p), nil
+			}, func(_ *tsdb.Series, made any) (bool, error) {
+				want = made.(tsdb.Points)
+				return true, nil
+			}))
+			require.NoError(t, s.ScanWindows(t.Context(), sel, w, func(_ *tsdb.Series, p tsdb.Points, n int) (any, error) {
+				read = n
+				return p, nil
+			}, func(_ *tsdb.Series, made any) (bool, error) {
+				got = made.(tsdb.Points)
+				return true, nil
+			}))
+			require.Equal(t, all, read)
+			require.Equal(t, want, got)
+			if period <= 5*3_600_000 {
+				require.Greater(t, pieces, 2, "period %d", period)
+			}
+		}
+	}
+	sel := tsdb.Selection{Project: "p", Metric: one.Metric, Interval: tsdb.Interval{Start: begin, End: begin + 130_000_000}, MaxPoints: 100_000}
+	w := tsdb.Windows{Name: "bounded", Period: 60_000, End: begin + 130_000_000}
+	w.Of = sums(w)
+	err = s.ScanWindows(t.Context(), sel, w, func(_ *tsdb.Series, p tsdb.Points, _ int) (any, error) { return p, nil }, func(*tsdb.Series, any) (bool, error) { return true, nil })
+	require.Equal(t, fault.Exhausted, fault.KindOf(err), "the bound holds for all pieces together")
 }
 
 // BenchmarkScanWindows sums up by the hour a month of points every ten seconds of

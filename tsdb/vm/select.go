@@ -263,11 +263,6 @@ func (q *query) read(ctx context.Context, c *columns, blocks []blockOf) error {
 
 // gather reads the blocks of one series, of which room points are allowed.
 func (q *query) gather(ctx context.Context, c *columns, blocks []blockOf, room int) error {
-	return q.gatherWithin(ctx, c, blocks, q.within, room)
-}
-
-// gatherWithin is gather of the points within a time.
-func (q *query) gatherWithin(ctx context.Context, c *columns, blocks []blockOf, within storage.TimeRange, room int) error {
 	c.reset()
 	rows := 0
 	for i := range blocks {
@@ -278,7 +273,7 @@ func (q *query) gatherWithin(ctx context.Context, c *columns, blocks []blockOf, 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.add(&blocks[i].ref, q.store.options.withinOf(q.series[blocks[i].series], within)); err != nil {
+		if err := c.add(&blocks[i].ref, q.store.options.withinOf(q.series[blocks[i].series], q.within)); err != nil {
 			return err
 		}
 		if c.len() > room {

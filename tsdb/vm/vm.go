@@ -192,6 +192,9 @@ func (s *Store) openEngine() (err error) {
 			err = fmt.Errorf("open storage: %v", p)
 		}
 	}()
+	if err := forgetSmall(s.dir); err != nil {
+		return fmt.Errorf("remove a small cache: %w", err)
+	}
 	s.engine = storage.MustOpenStorage(s.dir, storage.OpenOptions{
 		Retention:       s.options.Retention + openSlack,
 		FutureRetention: s.options.Future + openSlack,
