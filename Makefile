@@ -1,6 +1,11 @@
 # What a newcomer needs: make run, make test. Everything else: make help.
 .DEFAULT_GOAL := help
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w'
+# The platform has zstd in C where a C compiler for this machine links statically, and
+# in Go elsewhere (docs/adr/0026-zstd-in-c.md).
+WITHC := CGO_ENABLED=1 go build -trimpath -buildvcs=auto -tags netgo,osusergo -ldflags '-s -w -linkmode external -extldflags -static'
+LINKS = printf 'int main(void) { return 0; }' | $(CC) -static -x c - -o /dev/null 2>/dev/null && echo yes
+SERVER = $(if $(GOOS)$(GOARCH),$(BUILD),$(if $(shell $(LINKS)),$(WITHC),$(BUILD)))
 FUZZTIME ?= 20s
 # WRITTEN are the Go files that people write, GENERATED those that programs do.
 WRITTEN = git ls-files -co --exclude-standard '*.go' ':!*.pb.go' ':!*_gen.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done
@@ -11,7 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## bin/selvedge, the platform and its client, and bin/edged, the device's runtime
-	$(BUILD) -o bin/selvedge ./local
+	$(SERVER) -o bin/selvedge ./local
 	$(BUILD) -o bin/edged ./edgeruntime/cmd/edged
 
 run: build ## run the platform here, with this machine as its first device
