@@ -22,10 +22,9 @@ const minProcs = 4
 
 // gcPercent is by how much the heap may grow between two collections. Most of
 // what lives under full load are the storage engine's buffers of new samples, a
-// hundred megabytes. At half of Go's 100, memory at its peak was a fifth less, and
-// short queries took a tenth more of the processors (docs/benchmarks.md). A stock
-// VictoriaMetrics has 30.
-const gcPercent = 50
+// hundred megabytes. At 50 memory at the peak was a sixth more, and nothing was
+// measurably faster (docs/benchmarks.md). A stock VictoriaMetrics has 30, too.
+const gcPercent = 30
 
 // main runs the command line; SIGINT and SIGTERM end it in good order.
 func main() {
