@@ -39,9 +39,9 @@ func questions(cpu, month dataset) []question {
 		return q
 	}
 	return []question{
-		with(minute, "1 series, 1 h, mean", func(q *question) { q.hosts, q.span, q.times = 1, time.Hour, 60 }),
+		with(minute, "1 series, 1 h, mean", func(q *question) { q.hosts, q.span, q.times = 1, time.Hour, 400 }),
 		with(minute, "1 metric, 8 h, max over 8 hosts", func(q *question) {
-			q.hosts, q.span, q.times, q.reduce = 8, min(span, 8*time.Hour), 30, true
+			q.hosts, q.span, q.times, q.reduce = 8, min(span, 8*time.Hour), 200, true
 			q.aligner, q.function = "ALIGN_MAX", "max_over_time(%s)"
 		}),
 		with(minute, fmt.Sprintf("1 metric, all hosts, %.0f h, mean", span.Hours()), func(q *question) { q.times = 9 }),
