@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -460,6 +461,55 @@ func TestRelay_SinkAwayAndBack(t *testing.T) {
 	all, err := w.ledger.Activities()
 	require.NoError(t, err)
 	require.Len(t, all, 21)
+}
+
+// What was trimmed while a relay was given up has one record that says so, and what
+// comes after it has its records.
+func TestRelay_MissedIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	run := func(until func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.relay.Run(ctx) }()
+		require.Eventually(t, until, patience, 10*time.Millisecond)
+		cancel()
+		require.NoError(t, <-done)
+	}
+	w.robot("before", &samplev1.Robot{})
+	run(func() bool { return len(w.ledger.Changes()) == 2 })
+	w.robot("missed", &samplev1.Robot{})
+	gone, err := w.store.Forsake(t.Context(), "audit", "other", time.Now().Add(time.Minute))
+	require.NoError(t, err)
+	require.Len(t, gone, 1)
+	_, err = w.store.Trim(t.Context(), 1<<40)
+	require.NoError(t, err)
+	var tries atomic.Int64
+	w.ledger.Fail(func() error {
+		if tries.Add(1) == 1 {
+			return errors.New("the trail is away")
+		}
+		return nil
+	})
+	w.robot("after", &samplev1.Robot{})
+	run(func() bool { return len(w.ledger.Changes()) == 3 })
+	all, err := w.ledger.Activities()
+	require.NoError(t, err)
+	var missed []*resourcev1.ActivityLog
+	for _, a := range all {
+		if a.GetMethod() == audit.MissedMethod {
+			missed = append(missed, a)
+		}
+	}
+	require.Len(t, missed, 1)
+	require.Equal(t, "CHANGES_MISSED", missed[0].GetStatus().GetReason())
+	var after, through int
+	for name, to := range map[string]*int{"after": &after, "through": &through} {
+		*to, err = strconv.Atoi(missed[0].GetLabels()[name])
+		require.NoError(t, err)
+	}
+	require.Greater(t, through, after)
 }
 
 // operations does random calls, of which some fail, and returns how many of

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -70,16 +71,52 @@ func NewRelay(st *store.Store, to func(context.Context, []Record) error, o Relay
 
 // Run hands on until ctx ends. It must be called once.
 func (r *Relay) Run(ctx context.Context) error {
-	return r.st.Tail(ctx, r.o.Name, func(ctx context.Context, changes []store.Change) error {
+	return r.st.TailOr(ctx, r.o.Name, func(ctx context.Context, changes []store.Change) error {
 		records, err := r.Records(ctx, changes)
 		if err != nil || len(records) == 0 {
 			return err
 		}
-		if err := r.to(ctx, records); err != nil {
-			return fmt.Errorf("handing on records of the audit: %w", err)
-		}
-		return nil
-	})
+		return r.hand(ctx, records)
+	}, r.missed)
+}
+
+// hand hands records on.
+func (r *Relay) hand(ctx context.Context, records []Record) error {
+	if err := r.to(ctx, records); err != nil {
+		return fmt.Errorf("handing on records of the audit: %w", err)
+	}
+	return nil
+}
+
+// MissedMethod is the method of the record that says which changes have none: they were
+// trimmed before they were read, since who reads was away for too long. Its labels
+// "after" and "through" are the numbers of the last change before them and of the last of
+// them, and its status has the reason CHANGES_MISSED.
+const MissedMethod = "selvedge.audit.v1.Relay.Missed"
+
+// dataLoss is google.rpc.Code's DATA_LOSS.
+const dataLoss = 15
+
+// missed hands on the record of changes that were trimmed before they were read.
+func (r *Relay) missed(ctx context.Context, after, through store.Seq) error {
+	identity, err := r.st.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	log := &resourcev1.ActivityLog{
+		Id: fmt.Sprintf("%s-%012x-missed-%012x", identity, int64(after), int64(through)), Time: timestamp(time.Now()),
+		Category: resourcev1.ActivityLog_SERVER_ERROR, Service: "audit.selvedge.dev", Method: MissedMethod,
+		Labels: map[string]string{"after": strconv.FormatInt(int64(after), 10), "through": strconv.FormatInt(int64(through), 10)},
+		Status: &resourcev1.ActivityStatus{
+			Code: dataLoss, Reason: "CHANGES_MISSED",
+			Message: fmt.Sprintf("the changes after %d and up to %d were trimmed before they were read: their records are missing here", after, through),
+		},
+	}
+	body, err := encode(log, nil)
+	if err != nil {
+		return err
+	}
+	return r.hand(ctx, []Record{{Activity: log, ID: log.GetId(), JSON: body}})
 }
 
 // Records makes the records of whole transactions.

@@ -11,12 +11,12 @@ import (
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 )
 
-// Forsake forgets the readers by [Store.Tail] whose names begin with prefix, but
+// Forsake gives up the readers by [Store.Tail] whose names begin with prefix, but
 // for the one called but, that have not handled a change which was made before
-// that time: nobody knows whether they come back, and until they are forgotten
-// [Store.Trim] keeps everything for them. One that does come back begins with the
-// oldest change that is kept then, or goes on where it was if it still runs. It
-// returns who was forgotten.
+// that time: nobody knows whether they come back, and until they are given up
+// [Store.Trim] keeps everything for them. One that does come back goes on where it
+// was, or, if that was trimmed, with the oldest change that is kept, and is told what
+// it missed. It returns who was given up.
 func (s *Store) Forsake(ctx context.Context, prefix, but string, before time.Time) ([]string, error) {
 	readers, err := s.readers(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Store) Forsake(ctx context.Context, prefix, but string, before time.Tim
 		}
 		forgotten, err := s.forsakeOne(ctx, name, at)
 		if err != nil {
-			return gone, fmt.Errorf("forgetting the reader %s: %w", name, err)
+			return gone, fmt.Errorf("giving up the reader %s: %w", name, err)
 		}
 		if forgotten {
 			gone = append(gone, name)
@@ -45,7 +45,8 @@ func (s *Store) Forsake(ctx context.Context, prefix, but string, before time.Tim
 	return gone, nil
 }
 
-// readers are how far the readers of the changes are, by their names.
+// readers are how far the readers of the changes are, by their names, but for those
+// that were given up.
 func (s *Store) readers(ctx context.Context) (map[string]Seq, error) {
 	all := map[string]Seq{}
 	err := s.Run(ctx, Consistent, func(ctx context.Context) error {
@@ -58,7 +59,7 @@ func (s *Store) readers(ctx context.Context) (map[string]Seq, error) {
 			var failed error
 			err := snap.Scan(ctx, Scan{Type: cursorType}, func(rec *Record) bool {
 				m, err := Decode(s.cursors(), rec)
-				if c, ok := m.(*resourcev1.Cursor); ok {
+				if c, ok := m.(*resourcev1.Cursor); ok && !c.GetForsaken() {
 					all[strings.TrimPrefix(c.GetName(), string(cursorName("")))] = Seq(c.GetSeq())
 				}
 				failed = err
@@ -70,19 +71,20 @@ func (s *Store) readers(ctx context.Context) (map[string]Seq, error) {
 	return all, err
 }
 
-// forsakeOne forgets a reader, unless it has gone on meanwhile.
+// forsakeOne gives up a reader, unless it has gone on meanwhile.
 func (s *Store) forsakeOne(ctx context.Context, name string, at Seq) (forgotten bool, err error) {
 	err = s.Run(ctx, Transaction, func(ctx context.Context) error {
 		forgotten = false
 		m, err := s.Get(ctx, s.cursors(), cursorName(name))
-		if c, ok := m.(*resourcev1.Cursor); err != nil || !ok || Seq(c.GetSeq()) != at {
-			if fault.KindOf(err) == fault.NotFound {
-				return nil
-			}
+		c, _ := m.(*resourcev1.Cursor)
+		if fault.KindOf(err) == fault.NotFound || err == nil && Seq(c.GetSeq()) != at {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		forgotten = true
-		return s.Delete(ctx, s.cursors(), cursorName(name), DeleteOptions{})
+		forgotten, c.Forsaken = true, true
+		return s.Save(ctx, c, SaveOptions{})
 	})
 	return forgotten && err == nil, err
 }

@@ -38,7 +38,15 @@ const keptEach = time.Second
 // Changes that were trimmed before f saw them are left out, and logged; see
 // [Store.Trim].
 func (s *Store) Tail(ctx context.Context, name string, f func(context.Context, []Change) error) error {
-	t := tail{s: s, name: name, f: f}
+	return s.TailOr(ctx, name, f, nil)
+}
+
+// TailOr is [Store.Tail] for who must know what he does not see: missed, unless nil, is
+// called when the changes after one and up to another were trimmed before f
+// saw them, and again after a pause until it returns nil. After a crash it may
+// come again.
+func (s *Store) TailOr(ctx context.Context, name string, f func(context.Context, []Change) error, missed func(ctx context.Context, after, through Seq) error) error {
+	t := tail{s: s, name: name, f: f, missed: missed}
 	for ctx.Err() == nil {
 		err := t.step(ctx)
 		switch {
@@ -46,11 +54,10 @@ func (s *Store) Tail(ctx context.Context, name string, f func(context.Context, [
 			continue
 		case fault.ReasonOf(err) == "CHANGES_EXPIRED":
 			s.o.Logger.LogAttrs(ctx, slog.LevelError, "changes were trimmed before they were read", slog.String("cursor", name), slog.Int64("after", int64(t.at)))
-			at, err := s.oldest(ctx, t.at)
-			if err != nil {
+			if err := t.skip(ctx); err != nil && ctx.Err() == nil {
+				s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "what was missed is not told", slog.String("cursor", name), slog.Any("error", err))
 				pauseFor(ctx, retryPause)
 			}
-			t.at = max(t.at, at)
 		default:
 			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "changes cannot be handled", slog.String("cursor", name), slog.Any("error", err))
 			pauseFor(ctx, retryPause)
@@ -69,6 +76,8 @@ type tail struct {
 	s    *Store
 	name string
 	f    func(context.Context, []Change) error
+	// missed is told of what f does not see, nil if nobody is.
+	missed func(ctx context.Context, after, through Seq) error
 	// begun is whether at is known: the last change that f handled. Kept is the
 	// one that a new run would begin behind, and due is when that is too old.
 	begun    bool
@@ -112,6 +121,21 @@ func (t *tail) step(ctx context.Context) (err error) {
 	return nil
 }
 
+// skip goes on with the oldest change that is kept.
+func (t *tail) skip(ctx context.Context) error {
+	at, err := t.s.oldest(ctx, t.at)
+	if err != nil {
+		return err
+	}
+	if at > t.at && t.missed != nil {
+		if err := t.missed(ctx, t.at, at); err != nil {
+			return err
+		}
+	}
+	t.at = max(t.at, at)
+	return nil
+}
+
 // read reads the next changes, of whole transactions, and whether there may be
 // more.
 func (t *tail) read(ctx context.Context) (changes []Change, more bool, err error) {
@@ -151,23 +175,27 @@ func (s *Store) cursors() *schema.Resource {
 // cursorName is the name of a cursor.
 func cursorName(name string) resource.Name { return resource.Name("cursors/" + name) }
 
-// position is how far the reader of that name is. A new one is noted.
+// position is how far the reader of that name is. A new one is noted, and one that
+// was given up is there again.
 func (s *Store) position(ctx context.Context, name string) (at Seq, err error) {
+	forsaken := false
 	err = s.Run(ctx, Consistent, func(ctx context.Context) error {
 		m, err := s.Get(ctx, s.cursors(), cursorName(name))
 		switch c, _ := m.(*resourcev1.Cursor); {
 		case err == nil:
-			at = Seq(c.GetSeq())
+			at, forsaken = Seq(c.GetSeq()), c.GetForsaken()
 		case fault.KindOf(err) == fault.NotFound:
 			at, err = 0, nil
 		}
 		return err
 	})
-	if err != nil || at > 0 {
+	if err != nil || at > 0 && !forsaken {
 		return at, err
 	}
-	if at, err = s.oldest(ctx, 0); err != nil {
-		return 0, err
+	if at == 0 {
+		if at, err = s.oldest(ctx, 0); err != nil {
+			return 0, err
+		}
 	}
 	return at, s.setPosition(ctx, name, at) // from now on nothing after it is trimmed
 }
@@ -183,7 +211,7 @@ func (s *Store) setPosition(ctx context.Context, name string, at Seq) error {
 		case err != nil:
 			return err
 		}
-		c.Seq = int64(at)
+		c.Seq, c.Forsaken = int64(at), false
 		return s.Save(ctx, c, SaveOptions{})
 	})
 }
@@ -217,6 +245,11 @@ func (s *Store) Trim(ctx context.Context, through Seq) (Seq, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the cursors: %w", err)
 	}
+	newest, err := s.newest(ctx) // what is not there yet is not forgotten in advance
+	if err != nil {
+		return 0, err
+	}
+	through = min(through, newest)
 	for _, at := range readers {
 		through = min(through, at)
 	}

@@ -246,7 +246,10 @@ type Cursor struct {
 	// The last change that he is done with.
 	Seq int64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	// A random text, made with the cursor.
-	Origin        string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Whether he is gone: nothing is kept for him, and what he misses is told when he
+	// comes back.
+	Forsaken      bool `protobuf:"varint,4,opt,name=forsaken,proto3" json:"forsaken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +303,13 @@ func (x *Cursor) GetOrigin() string {
 		return x.Origin
 	}
 	return ""
+}
+
+func (x *Cursor) GetForsaken() bool {
+	if x != nil {
+		return x.Forsaken
+	}
+	return false
 }
 
 // Identity tells one store from all others. That of the store itself is made
@@ -446,11 +456,12 @@ const file_sdk_resource_v1_records_proto_rawDesc = "" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime:]\xeaAE\n" +
 	"\x1crecords.selvedge.dev/Request\x12\x12requests/{request}*\brequests2\arequest\x92\xc9\x19\x11\n" +
-	"\vexpire_time(\x018\x01\"\x93\x01\n" +
+	"\vexpire_time(\x018\x01\"\xaf\x01\n" +
 	"\x06Cursor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x03R\x03seq\x12\x16\n" +
-	"\x06origin\x18\x03 \x01(\tR\x06origin:K\xeaA@\n" +
+	"\x06origin\x18\x03 \x01(\tR\x06origin\x12\x1a\n" +
+	"\bforsaken\x18\x04 \x01(\bR\bforsaken:K\xeaA@\n" +
 	"\x1brecords.selvedge.dev/Cursor\x12\x10cursors/{cursor}*\acursors2\x06cursor\x92\xc9\x19\x04(\x018\x01\"\x89\x01\n" +
 	"\bIdentity\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
