@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"selvedge.dev/edgeruntime/sandbox"
@@ -20,12 +19,6 @@ import (
 // everything durable would leave half of them idle.
 const minProcs = 4
 
-// gcPercent is by how much the heap may grow between two collections. Most of
-// what lives under full load are the storage engine's buffers of new samples, a
-// hundred megabytes. At 50 memory at the peak was a sixth more, and nothing was
-// measurably faster (docs/benchmarks.md). A stock VictoriaMetrics has 30, too.
-const gcPercent = 30
-
 // main runs the command line; SIGINT and SIGTERM end it in good order.
 func main() {
 	sandbox.Main()
@@ -33,7 +26,7 @@ func main() {
 		runtime.GOMAXPROCS(max(minProcs, runtime.GOMAXPROCS(0)))
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		pace()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := command.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
