@@ -143,10 +143,15 @@ func (t *target) again(ctx context.Context, f *figures, _ int) error {
 
 // warm asks one after another.
 func (t *target) warm(ctx context.Context, f *figures, _ int) error {
+	c, err := t.caller(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
 	times := make([]float64, t.requests)
 	for i := range times {
 		begin := time.Now()
-		if err := t.ask(ctx, strconv.Itoa(i)); err != nil {
+		if err := c.ask(strconv.Itoa(i)); err != nil {
 			return fmt.Errorf("request %d: %w", i, err)
 		}
 		times[i] = time.Since(begin).Seconds() * 1000
@@ -157,10 +162,27 @@ func (t *target) warm(ctx context.Context, f *figures, _ int) error {
 
 // many asks many at once.
 func (t *target) many(ctx context.Context, f *figures, _ int) error {
-	begin := time.Now()
-	err := t.each(ctx, t.requests*5, func(ctx context.Context, i int) error { return t.ask(ctx, strconv.Itoa(i)) })
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	begin, n := time.Now(), t.requests*5
+	for range publishers {
+		g.Go(func() error {
+			c, err := t.caller(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			for i := int(next.Add(1)); i <= n && ctx.Err() == nil; i = int(next.Add(1)) {
+				if err := c.ask(strconv.Itoa(i)); err != nil {
+					return fmt.Errorf("request %d: %w", i, err)
+				}
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
 	if err == nil {
-		f.addMore(t, "warm requests, 16 at once", "/s", float64(t.requests*5)/time.Since(begin).Seconds())
+		f.addMore(t, "warm requests, 16 at once", "/s", float64(n)/time.Since(begin).Seconds())
 	}
 	return err
 }

@@ -88,23 +88,22 @@ func (t *target) open() error {
 		t.env = append(t.env, name+"="+strings.TrimSpace(string(out)))
 	}
 	t.env = append(t.env, "PATH="+os.Getenv("PATH"), "HOME="+t.dir, "GOTELEMETRYDIR="+filepath.Join(home, ".config"))
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	t.client = &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: publishers,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			for suffix, to := range t.resolve {
-				if strings.HasSuffix(host, suffix) {
-					address = to
-				}
-			}
-			return dialer.DialContext(ctx, network, address)
-		},
-	}}
+	t.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: publishers, DialContext: t.dial}}
 	return nil
+}
+
+// dial connects to an address, where the hosts of a cluster are not known by name.
+func (t *target) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	for suffix, to := range t.resolve {
+		if strings.HasSuffix(host, suffix) {
+			address = to
+		}
+	}
+	return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
 }
 
 // run runs a command in a folder.
