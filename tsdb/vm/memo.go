@@ -259,7 +259,8 @@ type part struct {
 }
 
 // piecePoints is from how many points on those of whole windows are aligned before
-// more are read: four full blocks or 512 KB, which is in the cache of a processor when it is read again.
+// more are read: four full blocks or 512 KB, which are still in a processor's cache
+// when they are read again.
 const piecePoints = 4 * 8192
 
 // align reads a part of a series, and adds what its windows come to. It does so

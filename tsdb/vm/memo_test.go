@@ -27,6 +27,33 @@ func sums(w tsdb.Windows) func(*tsdb.Series, tsdb.Points) tsdb.Points {
 	}
 }
 
+// atOnce are the windows of the one series that is selected, all of it read at once,
+// and how many points that were.
+func atOnce(t *testing.T, s *vm.Store, sel tsdb.Selection, w tsdb.Windows) (made tsdb.Points, read int) {
+	t.Helper()
+	require.NoError(t, s.Scan(t.Context(), sel, func(series *tsdb.Series, p tsdb.Points) (any, error) {
+		read = p.Len()
+		return w.Of(series, p), nil
+	}, func(_ *tsdb.Series, m any) (bool, error) {
+		made = m.(tsdb.Points)
+		return true, nil
+	}))
+	return made, read
+}
+
+// windowed are the same by ScanWindows.
+func windowed(t *testing.T, s *vm.Store, sel tsdb.Selection, w tsdb.Windows) (made tsdb.Points, read int) {
+	t.Helper()
+	require.NoError(t, s.ScanWindows(t.Context(), sel, w, func(_ *tsdb.Series, p tsdb.Points, n int) (any, error) {
+		read = n
+		return p, nil
+	}, func(_ *tsdb.Series, m any) (bool, error) {
+		made = m.(tsdb.Points)
+		return true, nil
+	}))
+	return made, read
+}
+
 // What is remembered never changes an answer: whatever was asked before, and
 // whatever came late, twice or was merged since then.
 func TestScanWindows_LikeScan(t *testing.T) {
@@ -59,22 +86,8 @@ func TestScanWindows_LikeScan(t *testing.T) {
 		w.Of = sums(w)
 		from := w.End - w.Period*millis(1, 5, 40, 400)
 		sel := tsdb.Selection{Project: "p", Metric: one.Metric, Interval: tsdb.Interval{Start: from + 1, End: w.End}}
-		var want, got tsdb.Points
-		all, read := 0, 0
-		require.NoError(t, s.Scan(t.Context(), sel, func(s *tsdb.Series, p tsdb.Points) (any, error) {
-			all = p.Len()
-			return w.Of(s, p), nil
-		}, func(_ *tsdb.Series, made any) (bool, error) {
-			want = made.(tsdb.Points)
-			return true, nil
-		}))
-		require.NoError(t, s.ScanWindows(t.Context(), sel, w, func(_ *tsdb.Series, p tsdb.Points, n int) (any, error) {
-			read = n
-			return p, nil
-		}, func(_ *tsdb.Series, made any) (bool, error) {
-			got = made.(tsdb.Points)
-			return true, nil
-		}))
+		want, all := atOnce(t, s, sel, w)
+		got, read := windowed(t, s, sel, w)
 		require.Equal(t, want.Len(), got.Len(), "step %d", step)
 		for i := range want.Times {
 			require.Equal(t, want.Times[i], got.Times[i], "step %d", step)
@@ -116,22 +129,9 @@ func TestScanWindows_Pieces(t *testing.T) {
 				return sum(series, p)
 			}
 			sel := tsdb.Selection{Project: "p", Metric: one.Metric, Interval: tsdb.Interval{Start: w.End - w.Period*(130_000_000/w.Period+1) + 1, End: w.End}}
-			var want, got tsdb.Points
-			all, read := 0, 0
-			require.NoError(t, s.Scan(t.Context(), sel, func(series *tsdb.Series, p tsdb.Points) (any, error) {
-				all = p.Len()
-				return sum(series, p), nil
-			}, func(_ *tsdb.Series, made any) (bool, error) {
-				want = made.(tsdb.Points)
-				return true, nil
-			}))
-			require.NoError(t, s.ScanWindows(t.Context(), sel, w, func(_ *tsdb.Series, p tsdb.Points, n int) (any, error) {
-				read = n
-				return p, nil
-			}, func(_ *tsdb.Series, made any) (bool, error) {
-				got = made.(tsdb.Points)
-				return true, nil
-			}))
+			want, all := atOnce(t, s, sel, w)
+			pieces = 0
+			got, read := windowed(t, s, sel, w)
 			require.Equal(t, all, read)
 			require.Equal(t, want, got)
 			if period <= 5*3_600_000 {
