@@ -55,7 +55,8 @@ type Triggers interface {
 // Eventing is the controllers of brokers and triggers.
 type Eventing struct {
 	Options
-	// mu is held while an object is reconciled.
+	// mu is held while an object is read and reconciled, so that what is set last
+	// is what the object said last.
 	mu sync.Mutex
 }
 
@@ -77,6 +78,8 @@ var serviceKey = object.Key{Group: "serving.knative.dev", Name: "Service"}
 // objects are gone. It is to be called before the broker runs, so that nothing
 // that they were behind with is lost.
 func (e *Eventing) Open(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	triggers, _ := e.Store.List(object.Query{Kind: Trigger})
 	for _, o := range triggers {
 		if err := e.trigger(ctx, o); err != nil {
@@ -184,6 +187,8 @@ func (e *Eventing) those(ctx context.Context, namespace string, about func(manif
 
 // again reconciles a trigger as it is now.
 func (e *Eventing) again(ctx context.Context, namespace, name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	o, err := e.Store.Get(Trigger, namespace, name)
 	if fault.KindOf(err) == fault.NotFound {
 		return nil

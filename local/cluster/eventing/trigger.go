@@ -29,10 +29,8 @@ const lanes = 32
 
 // trigger sets a trigger in the embedded broker as its object says, and says in
 // the status how far it came. One that was set stays as it was while something
-// that it needs is away: its events are tried again.
+// that it needs is away: its events are tried again. The caller holds mu.
 func (e *Eventing) trigger(ctx context.Context, o object.Object) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	t, err := readTrigger(o)
 	if err != nil {
 		return e.report(ctx, o, ready, "NotValid", err)
