@@ -27,6 +27,9 @@ type arrow struct {
 var arrows = []arrow{
 	{"sdk/registry", "sdk/... functions/meta/v1"},
 	{"sdk/iam/remote", "sdk/... functions/iam/v1"},
+	{"sdk/iam/feed", "sdk/... functions/iam/v1"},
+	{"sdk/audit/rules", "sdk/... functions/audit/v1"},
+	{"sdk/member", "sdk/... functions/*/v1"}, // the types of one store
 	{"sdk/state", "sdk/... functions/reason/v1"},
 	{"sdk/...", "sdk/..."},
 	{"triggers/...", "sdk/... triggers/..."},

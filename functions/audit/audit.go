@@ -4,8 +4,7 @@
 // Records are made by sdk/audit. A [Keeper] takes them: first into the trail,
 // which cannot be altered unseen (logstore/audit), then into the log store, as
 // entries of two logs of the bucket _Audit, where the [Service] finds them.
-// [Rules] are what the resources of the service say about recording: which reads,
-// with which labels, and how long records are kept.
+// What the resources of the service say about recording is sdk/audit/rules.
 package audit
 
 import (
@@ -18,8 +17,8 @@ import (
 
 	auditv1 "selvedge.dev/functions/audit/v1"
 	"selvedge.dev/logstore"
+	"selvedge.dev/sdk/audit/rules"
 	"selvedge.dev/sdk/fault"
-	"selvedge.dev/sdk/fieldpath"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/service"
@@ -34,7 +33,7 @@ type Options struct {
 	// Logs is where the entries of the records are.
 	Logs logstore.Reader
 	// Rules are told the store, whose resources they go by; nil makes new ones.
-	Rules *Rules
+	Rules *rules.Rules
 }
 
 // Service is the audit service. It is safe for concurrent use.
@@ -98,7 +97,7 @@ func (s *Service) checkDescriptor(_ context.Context, _, d *auditv1.AuditDescript
 		if !known {
 			continue
 		}
-		if _, err := labelPath(r, l.GetPath()); err != nil {
+		if _, err := rules.LabelPath(r, l.GetPath()); err != nil {
 			return invalid(field+".path", err)
 		}
 	}
@@ -114,20 +113,6 @@ func (s *Service) checkDescriptor(_ context.Context, _, d *auditv1.AuditDescript
 		}
 	}
 	return nil
-}
-
-// labelPath is the path of a label, which leads to no secret.
-func labelPath(r *schema.Resource, text string) (fieldpath.Path, error) {
-	p, err := fieldpath.Parse(r.Message.Descriptor(), text)
-	if err != nil {
-		return p, err
-	}
-	for _, secret := range r.Secrets {
-		if fieldpath.Covers(secret, p) || fieldpath.Covers(p, secret) {
-			return p, fmt.Errorf("%s is secret", text)
-		}
-	}
-	return p, nil
 }
 
 // checkConfig refuses configs that would not count.

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	auditv1 "selvedge.dev/functions/audit/v1"
-	"selvedge.dev/logstore"
 	"selvedge.dev/sdk/fault"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	samplev1 "selvedge.dev/sdk/sample/v1"
@@ -224,7 +223,7 @@ func TestRules_ConfigsAndDescriptorsCount(t *testing.T) {
 	for of, want := range map[[2]string][]string{
 		{"p", "sample.selvedge.dev/Robot"}: {"color", "line", "site"}, {"p", "sample.selvedge.dev/Model"}: nil, {"q", "sample.selvedge.dev/Robot"}: {"line"},
 	} {
-		require.Equal(t, want, w.rules.Promoted(&logstore.Entry{Project: of[0], Bucket: auditv1.Bucket, ResourceType: of[1]}), of)
+		require.Equal(t, want, w.rules.Promoted(of[1], of[0]), of)
 	}
 	labelled := list(`labels.color="red"`)
 	require.Len(t, labelled, 1)

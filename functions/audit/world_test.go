@@ -18,6 +18,7 @@ import (
 	"selvedge.dev/logstore/audit/chain"
 	"selvedge.dev/logstore/memory"
 	sdkaudit "selvedge.dev/sdk/audit"
+	"selvedge.dev/sdk/audit/rules"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
@@ -39,7 +40,7 @@ type world struct {
 	set      *service.Set
 	recorder *sdkaudit.Recorder
 	relay    *sdkaudit.Relay
-	rules    *audit.Rules
+	rules    *rules.Rules
 	keeper   *audit.Keeper
 	trail    *trail
 	logs     *logs
@@ -108,7 +109,7 @@ func (l *logs) set(away bool) {
 // newWorld makes a world with the projects p and q.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ctx: as("admin"), rules: &audit.Rules{}, trail: &trail{ids: map[string]bool{}}, logs: &logs{Store: memory.New()}}
+	w := &world{t: t, ctx: as("admin"), rules: &rules.Rules{}, trail: &trail{ids: map[string]bool{}}, logs: &logs{Store: memory.New()}}
 	types := &schema.Registry{}
 	secretsv1.AddTo(types)
 	desc := samplev1.AddTo(types)

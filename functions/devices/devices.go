@@ -49,9 +49,9 @@ type Service struct {
 
 var _ devicesv1.Reader = (*Service)(nil)
 
-// New makes the registry over a store with its types. It must be the store
+// NewService makes the registry over a store with its types. It must be the store
 // whose [store.Options].Written is the Written of [NewIndex].
-func New(st *store.Store, index *Index, o Options) (*Service, error) {
+func NewService(st *store.Store, index *Index, o Options) (*Service, error) {
 	desc, err := describe(st.Types())
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (s *Service) Run(ctx context.Context) error {
 			if c.Type != deviceType || c.After != nil {
 				continue
 			}
-			if err := s.ended(ctx, c.Name); err != nil {
+			if err := s.Ended(ctx, c.Name); err != nil {
 				return fmt.Errorf("end of %s: %w", c.Name, err)
 			}
 		}
@@ -111,9 +111,10 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-// ended tells Options.Deleted of a device that was deleted: that its end is now,
-// or, if there is one of that name again, when that one was made.
-func (s *Service) ended(ctx context.Context, name resource.Name) error {
+// Ended tells Options.Deleted of a device that was deleted: that its end is now,
+// or, if there is one of that name again, when that one was made. Run calls it, and
+// who has credentials of devices whose end Run may not have seen.
+func (s *Service) Ended(ctx context.Context, name resource.Name) error {
 	if s.options.Deleted == nil {
 		return nil
 	}
@@ -146,7 +147,7 @@ func (s *Service) Call(ctx context.Context, m *schema.Method, req proto.Message)
 	if _, err := s.Device(ctx, del.GetName()); fault.KindOf(err) != fault.NotFound {
 		return out, nil // it lives: the deletion waits for others
 	}
-	if err := s.ended(ctx, resource.Name(del.GetName())); err != nil {
+	if err := s.Ended(ctx, resource.Name(del.GetName())); err != nil {
 		// Run does it: the deletion is done and cannot be taken back.
 		s.log.WarnContext(ctx, "credentials of a deleted device are still there", slog.String("device", del.GetName()), slog.Any("error", err))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -37,7 +38,13 @@ type claim struct {
 }
 
 // NewIndex makes an empty index.
-func NewIndex() *Index { return &Index{readcache.New[claim, resource.Name](cached, 0)} }
+func NewIndex() *Index { return newIndex(0) }
+
+// newIndex makes an empty index that remembers nothing for longer than an age, 0
+// being no bound: it may not be told of every write.
+func newIndex(age time.Duration) *Index {
+	return &Index{readcache.New[claim, resource.Name](cached, age)}
+}
 
 // Written is to be called with what was written, before the writer is told that
 // it was: [store.Options].Written.

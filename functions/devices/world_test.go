@@ -77,7 +77,7 @@ func over(t require.TestingT, driver *sqlite.Driver, o devices.Options) *world {
 	}
 	o.Service.Hub, o.Service.Planner, o.Service.Policies = w.hub, references, policies
 	var err error
-	w.Service, err = devices.New(w.store, index, o)
+	w.Service, err = devices.NewService(w.store, index, o)
 	require.NoError(t, err)
 	return w
 }

@@ -14,6 +14,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 )
@@ -89,7 +90,7 @@ func newKey(k *iamv1.ServiceAccountKey) (*madeKey, error) {
 	case bits == 0:
 		return &madeKey{id: id, hash: hash, secret: key}, nil
 	case k.GetPublicKey() != "":
-		public, err := parsePublicKey(k.GetPublicKey())
+		public, err := feed.ParsePublicKey(k.GetPublicKey())
 		if r, ok := public.(*rsa.PublicKey); err == nil && (!ok || r.N.BitLen() != bits) {
 			err = fmt.Errorf("it is no RSA key of %d bits", bits)
 		}

@@ -14,6 +14,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/iam/oidc"
 	"selvedge.dev/sdk/resource"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
@@ -54,7 +55,7 @@ type AccountsOptions struct {
 type Accounts struct {
 	*service.Service
 	store   *store.Store
-	feed    *Feed
+	feed    *feed.Feed
 	options AccountsOptions
 	log     *slog.Logger
 	// known are all permissions, sorted.
@@ -66,7 +67,7 @@ type Accounts struct {
 
 // NewAccounts makes the service over a store with its types. It must be the
 // store whose [store.Options].Written is the feed's.
-func NewAccounts(st *store.Store, feed *Feed, o AccountsOptions) (*Accounts, error) {
+func NewAccounts(st *store.Store, feed *feed.Feed, o AccountsOptions) (*Accounts, error) {
 	a := &Accounts{store: st, feed: feed, options: o, log: o.Service.Logger, passwords: o.Passwords}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -82,7 +83,7 @@ func NewAccounts(st *store.Store, feed *Feed, o AccountsOptions) (*Accounts, err
 		return nil, errors.New("iam: the store does not have the service's types")
 	}
 	for name, to := range map[string]**schema.Resource{
-		organizationType: &a.organization, roleType: &a.role, permissionType: &a.permission, invitationType: &a.invitation,
+		iamv1.OrganizationType: &a.organization, iamv1.RoleType: &a.role, iamv1.PermissionType: &a.permission, iamv1.InvitationType: &a.invitation,
 	} {
 		x, ok := st.Types().Type(name)
 		if !ok {
@@ -168,8 +169,8 @@ func (a *Accounts) coversMember(ctx context.Context, field, member string) error
 
 // covers is coversMember of somebody.
 func (a *Accounts) covers(who access.Subject, field, member string) error {
-	for _, has := range a.feed.engine.HeldBy(member) {
-		if !a.feed.engine.Covers(who, has.Scope, has.Role) {
+	for _, has := range a.feed.Engine().HeldBy(member) {
+		if !a.feed.Engine().Covers(who, has.Scope, has.Role) {
 			return exceeds(field, has.Role, has.Scope)
 		}
 	}
@@ -304,11 +305,11 @@ func (a *Accounts) checkRole(ctx context.Context, _, m *iamv1.Role) error {
 	if isBuiltIn(m.GetName()) {
 		return builtInFault(m.GetName())
 	}
-	r, scope := roleOf(m), string(resource.Name(m.GetName()).Parent())
+	r, scope := feed.RoleOf(m), string(resource.Name(m.GetName()).Parent())
 	if err := r.Check(); err != nil {
 		return err
 	}
-	if !a.feed.engine.CoversRole(subject(ctx), scope, r) {
+	if !a.feed.Engine().CoversRole(subject(ctx), scope, r) {
 		return exceeds("grants", r.Name, scope)
 	}
 	return nil
@@ -317,7 +318,7 @@ func (a *Accounts) checkRole(ctx context.Context, _, m *iamv1.Role) error {
 // checkBinding refuses a binding that cannot be, one to a role of elsewhere, and
 // one that gives more than the caller has where it holds.
 func (a *Accounts) checkBinding(ctx context.Context, _, m *iamv1.RoleBinding) error {
-	b, err := bindingOf(m)
+	b, err := feed.BindingOf(m)
 	if err != nil {
 		return err
 	}
@@ -325,7 +326,7 @@ func (a *Accounts) checkBinding(ctx context.Context, _, m *iamv1.RoleBinding) er
 		return err
 	}
 	scope := resource.Name(b.Role).Parent()
-	if !isBuiltIn(b.Role) && !slices.Contains(a.feed.engine.Scopes(b.Scope), string(scope)) {
+	if !isBuiltIn(b.Role) && !slices.Contains(a.feed.Engine().Scopes(b.Scope), string(scope)) {
 		return invalid("role", "%s is a role of %s, which the binding is not in", b.Role, scope)
 	}
 	stored, err := a.store.Get(ctx, a.role, resource.Name(b.Role))
@@ -346,7 +347,7 @@ func (a *Accounts) checkBinding(ctx context.Context, _, m *iamv1.RoleBinding) er
 			return invalid("params", "the role wants a value of the parameter %q", name)
 		}
 	}
-	if !a.feed.engine.CoversRole(subject(ctx), b.Scope, roleOf(role)) {
+	if !a.feed.Engine().CoversRole(subject(ctx), b.Scope, feed.RoleOf(role)) {
 		return exceeds("role", b.Role, b.Scope)
 	}
 	return nil

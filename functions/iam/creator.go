@@ -34,7 +34,7 @@ func (a *Accounts) owns(ctx context.Context, scope, above string) bool {
 		return true
 	}
 	for _, s := range []string{scope, above} {
-		if s != "" && a.feed.engine.Covers(subject(ctx), s, iam.Administrator) {
+		if s != "" && a.feed.Engine().Covers(subject(ctx), s, iam.Administrator) {
 			return true
 		}
 	}
@@ -135,7 +135,7 @@ func (a *Accounts) bindCreator(ctx context.Context, scope string) error {
 // unbindCreator takes the binding away with its scope, which could not be deleted
 // by who has no other.
 func (a *Accounts) unbindCreator(ctx context.Context, scope string) error {
-	r, err := a.feed.typ(roleBindingType)
+	r, err := a.feed.Type(iamv1.RoleBindingType)
 	if err != nil {
 		return err
 	}

@@ -36,11 +36,11 @@ func authenticated(ctx context.Context) (iam.Principal, error) {
 func (a *Accounts) question(ctx context.Context, who access.Subject, permission string, name resource.Name) (access.Question, error) {
 	q := iam.Question(ctx, permission, name)
 	q.Request, q.Subject = nil, who
-	if a.feed.engine.Decide(q).Allowed {
+	if a.feed.Engine().Decide(q).Allowed {
 		return q, nil
 	}
 	some := q
-	if some.AnyFields = true; !a.feed.engine.Decide(some).Allowed {
+	if some.AnyFields = true; !a.feed.Engine().Decide(some).Allowed {
 		return q, nil
 	}
 	r, lists := a.typeOf(permission)
@@ -95,7 +95,7 @@ func (a *Accounts) testPermissions(ctx context.Context, req *iamv1.TestPermissio
 		if err != nil {
 			return nil, err
 		}
-		if a.feed.engine.Decide(q).Allowed {
+		if a.feed.Engine().Decide(q).Allowed {
 			out.Permissions = append(out.Permissions, p)
 		}
 	}
@@ -109,7 +109,7 @@ func (a *Accounts) listMyPermissions(ctx context.Context, req *iamv1.ListMyPermi
 	}
 	who := subject(ctx)
 	out := &iamv1.ListMyPermissionsResponse{Member: who.Member}
-	for _, g := range a.feed.engine.Permissions(who, req.GetResource(), a.known) {
+	for _, g := range a.feed.Engine().Permissions(who, req.GetResource(), a.known) {
 		out.Permissions = append(out.Permissions, &iamv1.ListMyPermissionsResponse_MyPermission{Permission: g.Permission, Conditional: g.Conditional})
 	}
 	return out, nil
@@ -144,7 +144,7 @@ func (a *Accounts) explainAccess(ctx context.Context, req *iamv1.ExplainAccessRe
 	if err != nil {
 		return nil, err
 	}
-	e := a.feed.engine.Explain(q)
+	e := a.feed.Engine().Explain(q)
 	out := &iamv1.ExplainAccessResponse{
 		Allowed: e.Allowed, RoleBinding: e.Binding, Role: e.Role, Grant: int32(e.Grant), Member: e.Member, Scope: e.Scope,
 	}
@@ -167,7 +167,7 @@ func (a *Accounts) setPassword(ctx context.Context, req *iamv1.SetPasswordReques
 		return nil, err
 	}
 	name := resource.Name(req.GetName())
-	account, known := a.feed.accounts.Account(string(name))
+	account, known := a.feed.Accounts().Account(string(name))
 	denied := a.allow(ctx, "iam.users.setPassword", name)
 	switch {
 	case denied == nil && known:
@@ -179,7 +179,7 @@ func (a *Accounts) setPassword(ctx context.Context, req *iamv1.SetPasswordReques
 			return nil, denied
 		}
 	default:
-		_, hash, _ := a.feed.accounts.userByEmail(account.Email)
+		_, hash, _ := a.feed.Accounts().UserByEmail(account.Email)
 		if err := a.passwords.Check(ctx, account.Email, iam.AddressOf(ctx).String(), hash, req.GetOldPassword()); err != nil {
 			return nil, err
 		}
@@ -195,11 +195,11 @@ func (a *Accounts) setPassword(ctx context.Context, req *iamv1.SetPasswordReques
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.feed.typ(userType)
+	r, err := a.feed.Type(iamv1.UserType)
 	if err != nil {
 		return nil, err
 	}
-	sessions, err := a.feed.typ(sessionType)
+	sessions, err := a.feed.Type(iamv1.SessionType)
 	if err != nil {
 		return nil, err
 	}

@@ -41,8 +41,8 @@ type Service struct {
 	options Options
 }
 
-// New makes the service of a keyring, which the platform authenticates with.
-func New(keyring *iam.Keyring, o Options) *Service {
+// NewService makes the service of a keyring, which the platform authenticates with.
+func NewService(keyring *iam.Keyring, o Options) *Service {
 	if o.Authorize == nil {
 		o.Authorize = func(_ *http.Request, _, permission string) error {
 			return &fault.Error{Op: "iam.Authorize", Kind: fault.Denied, Field: permission}

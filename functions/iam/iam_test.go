@@ -61,7 +61,7 @@ func start(t *testing.T, path string) *platform {
 	require.NoError(t, err)
 	r := chi.NewRouter()
 	r.Use(iam.Authenticate(keyring))
-	keys.New(keyring, keys.Options{Authorize: iam.Authorize, Devices: registry{}}).Routes(r)
+	keys.NewService(keyring, keys.Options{Authorize: iam.Authorize, Devices: registry{}}).Routes(r)
 	p := &platform{httptest.NewServer(r), path}
 	t.Cleanup(p.Close)
 	return p
@@ -237,7 +237,7 @@ func TestREST_RestartKeepsKeysAndRevocations(t *testing.T) {
 func TestService_WithoutAuthorizeNothingIsAllowed(t *testing.T) {
 	t.Parallel()
 	r := chi.NewRouter()
-	keys.New(iam.NewKeyring(keys.NewStore(open(t, filepath.Join(t.TempDir(), "iam.db")))), keys.Options{}).Routes(r)
+	keys.NewService(iam.NewKeyring(keys.NewStore(open(t, filepath.Join(t.TempDir(), "iam.db")))), keys.Options{}).Routes(r)
 	for method, path := range map[string]string{"GET": "/v1/keys", "POST": "/v1/keys", "DELETE": "/v1/keys/aaaaaaaaaaaa"} {
 		w := httptest.NewRecorder()
 		r.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(`{"principal":"admin"}`)))

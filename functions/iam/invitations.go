@@ -25,8 +25,6 @@ import (
 )
 
 const (
-	// invitationType is the type of invitations.
-	invitationType = "iam.selvedge.dev/Invitation"
 	// invitationLife is how long an invitation is good for by default.
 	invitationLife = 7 * 24 * time.Hour
 	// maxInvitations bounds the invitations that one sign-in accepts.
@@ -139,7 +137,7 @@ func (a *Accounts) acceptInvitation(ctx context.Context, req *iamv1.AcceptInvita
 	if p := iam.PrincipalOf(ctx); p.Kind == iam.User && p.Email == i.GetEmail() {
 		return a.accept(ctx, i, nil)
 	}
-	_, _, there := a.feed.accounts.userByEmail(i.GetEmail())
+	_, _, there := a.feed.Accounts().UserByEmail(i.GetEmail())
 	if there || !i.GetMakesUser() || req.GetPassword() == "" {
 		return nil, notAccepted(i.GetName(), "NOT_SIGNED_IN", "sign in as "+i.GetEmail()+" to accept the invitation, or give a password if you may become a user by it")
 	}
@@ -164,7 +162,7 @@ func (a *Accounts) accept(ctx context.Context, i *iamv1.Invitation, user *iamv1.
 	name := resource.Name(i.GetName())
 	binding := bindingBy(i)
 	scope := string(name.Parent())
-	if !a.feed.engine.Covers(access.Subject{Member: i.GetInviter()}, scope, i.GetRole()) {
+	if !a.feed.Engine().Covers(access.Subject{Member: i.GetInviter()}, scope, i.GetRole()) {
 		return nil, notAccepted(i.GetName(), "INVITATION_STALE", "who invited does not have that role any more")
 	}
 	follows, err := a.policy(ctx)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"selvedge.dev/sdk/iam/feed"
 )
 
 // maintainEvery is how often Run looks after keys and sessions: some times while a
 // key is published that does not sign yet.
-const maintainEvery = announced / 3
+const maintainEvery = feed.Announced / 3
 
 // Run gives the signing key a successor when it is time, learns of those that
 // other processes made, and clears away keys and sessions that are over, until ctx
@@ -17,7 +19,7 @@ func (a *Accounts) Run(ctx context.Context) error {
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
 	for {
-		for _, f := range []func(context.Context) error{a.learn, a.rotateDue, a.retire, a.sweep} {
+		for _, f := range []func(context.Context) error{a.feed.Learn, a.rotateDue, a.retire, a.sweep} {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
 				a.log.WarnContext(ctx, "signing keys and sessions are looked after later", slog.Any("error", err))
 			}
@@ -30,17 +32,10 @@ func (a *Accounts) Run(ctx context.Context) error {
 	}
 }
 
-// learn reads the signing keys again: of the platform's own records no change
-// tells.
-func (a *Accounts) learn(ctx context.Context) error {
-	_, err := a.feed.look(ctx, signingKeyType)
-	return err
-}
-
 // rotateDue gives the signing key a successor when it is time.
 func (a *Accounts) rotateDue(ctx context.Context) error {
-	due := func(r ring) bool { return r.due(a.store.Now(), a.options.KeyLife) }
-	if !due(a.feed.accounts.signingKeys()) {
+	due := func(r feed.Ring) bool { return r.Due(a.store.Now(), a.options.KeyLife) }
+	if !due(a.feed.Accounts().SigningKeys()) {
 		return nil
 	}
 	_, _, err := a.rotate(ctx, due)

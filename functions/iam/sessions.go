@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// sessionType is the type of sessions.
-	sessionType = "iam.selvedge.dev/Session"
 	// sessionLife is how long a person need not prove himself again by default.
 	sessionLife = 30 * 24 * time.Hour
 	// maxSessions bounds the sessions of one user: the next one ends the oldest.
@@ -53,7 +51,7 @@ func (a *Accounts) inSessions(ctx context.Context, f func(ctx context.Context, r
 	if err != nil {
 		return err
 	}
-	r, err := a.feed.typ(sessionType)
+	r, err := a.feed.Type(iamv1.SessionType)
 	if err != nil {
 		return err
 	}
@@ -141,7 +139,7 @@ func (a *Accounts) refresh(ctx context.Context, token string) (session, error) {
 		if !ok {
 			return fmt.Errorf("BUG: iam: a session is a %T", m)
 		}
-		account, known := a.feed.accounts.Account(s.GetUser())
+		account, known := a.feed.Accounts().Account(s.GetUser())
 		expire := s.GetExpireTime().AsTime()
 		switch {
 		case !iam.IsRefresh(token, s.GetHash()):

@@ -13,6 +13,7 @@ import (
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/iam/oidc"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/resource"
@@ -92,7 +93,7 @@ func (a *Accounts) signedIn(r *http.Request) (iam.Principal, error) {
 		return iam.Principal{}, signInFault("NO_SIGN_IN", "the sign-in was not begun here: go to "+SignInPath)
 	}
 	begun, err := iam.Verify(c.Value, func(id string) (crypto.PublicKey, bool) {
-		public, ok := a.feed.accounts.SigningKey(id)
+		public, ok := a.feed.Accounts().SigningKey(id)
 		return public, ok
 	})
 	if err != nil || len(begun.Audience) != 1 || begun.Audience[0] != signInAudience || begun.Issuer != a.options.Issuer {
@@ -119,14 +120,14 @@ func (a *Accounts) signedIn(r *http.Request) (iam.Principal, error) {
 // else the one with the address, if the provider says that it is the person's.
 // The latter has the identity from then on.
 func (a *Accounts) userOf(ctx context.Context, person iam.Claims) (iam.Principal, error) {
-	name, ok := a.feed.accounts.userByIdentity(identity{person.Issuer, person.Subject})
+	name, ok := a.feed.Accounts().UserByIdentity(feed.Identity{Issuer: person.Issuer, Subject: person.Subject})
 	if !ok && bool(person.EmailVerified) {
 		var err error
 		if name, err = a.link(ctx, person); err != nil {
 			return iam.Principal{}, err
 		}
 	}
-	account, known := a.feed.accounts.Account(name)
+	account, known := a.feed.Accounts().Account(name)
 	switch {
 	case !known:
 		return iam.Principal{}, signInFault("NO_ACCOUNT", "there is no user of that identity or verified address: ask an administrator for an invitation")
@@ -140,11 +141,11 @@ func (a *Accounts) userOf(ctx context.Context, person iam.Claims) (iam.Principal
 // there is none, who was not invited either, or one who is somebody else to the
 // provider.
 func (a *Accounts) link(ctx context.Context, person iam.Claims) (string, error) {
-	name, _, ok := a.feed.accounts.userByEmail(strings.ToLower(person.Email))
+	name, _, ok := a.feed.Accounts().UserByEmail(strings.ToLower(person.Email))
 	if !ok {
 		return a.acceptAll(ctx, person)
 	}
-	r, err := a.feed.typ(userType)
+	r, err := a.feed.Type(iamv1.UserType)
 	if err != nil {
 		return "", err
 	}

@@ -16,13 +16,10 @@ import (
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/iam/feed"
 )
 
 const (
-	// tokenLife is how long a token is good for. The account is looked at each
-	// time that it is used, so one that is disabled or has fewer roles does not
-	// wait for the end of that.
-	tokenLife = time.Hour
 	// ownLife is how long the platform proves itself by a token: a call.
 	ownLife = time.Minute
 	// maxForm bounds a request for a token.
@@ -95,7 +92,7 @@ func (a *Accounts) serveToken(w http.ResponseWriter, r *http.Request) {
 	case grantRefresh:
 		s, err = a.refresh(r.Context(), r.PostForm.Get("refresh_token"))
 	case grantAssertion:
-		s.who, err = iam.NewAccountAuthenticator(a.feed.accounts, a.options.Issuer, nil).Token(r.PostForm.Get("assertion"))
+		s.who, err = iam.NewAccountAuthenticator(a.feed.Accounts(), a.options.Issuer, nil).Token(r.PostForm.Get("assertion"))
 	default:
 		err = &fault.Error{
 			Op: "iam.Token", Kind: fault.Invalid, Reason: "INVALID_GRANT_TYPE", Field: "grant_type",
@@ -108,7 +105,7 @@ func (a *Accounts) serveToken(w http.ResponseWriter, r *http.Request) {
 // answer answers with a token for an account, unless there is a fault, and with
 // the refresh token of its session, if it has one.
 func (a *Accounts) answer(w http.ResponseWriter, s session, err error) {
-	life := tokenLife
+	life := feed.TokenLife
 	if !s.expire.IsZero() {
 		life = min(life, s.expire.Sub(a.store.Now()))
 	}
@@ -138,14 +135,14 @@ func (a *Accounts) serveSignOut(w http.ResponseWriter, r *http.Request) {
 // byPassword is the user of an address and a password.
 func (a *Accounts) byPassword(ctx context.Context, email, password, address string) (iam.Principal, error) {
 	email = strings.ToLower(email)
-	name, hash, _ := a.feed.accounts.userByEmail(email)
+	name, hash, _ := a.feed.Accounts().UserByEmail(email)
 	if from, err := netip.ParseAddrPort(address); err == nil {
 		address = from.Addr().String()
 	}
 	if err := a.passwords.Check(ctx, email, address, hash, password); err != nil {
 		return iam.Principal{}, err
 	}
-	account, ok := a.feed.accounts.Account(name)
+	account, ok := a.feed.Accounts().Account(name)
 	if !ok || account.Disabled {
 		return iam.Principal{}, &fault.Error{Op: "iam.Token", Kind: fault.Unauthenticated, Reason: "ACCOUNT_DISABLED", Err: errors.New("the account is disabled or gone")}
 	}
@@ -182,7 +179,7 @@ func (a *Accounts) OwnToken(domain string) (string, error) {
 // for, "" if it is none.
 func (a *Accounts) OwnTokenFor(token string) string {
 	claims, err := iam.Verify(token, func(id string) (crypto.PublicKey, bool) {
-		key, ok := a.feed.accounts.SigningKey(id)
+		key, ok := a.feed.Accounts().SigningKey(id)
 		return key, ok
 	})
 	if err != nil || claims.Issuer != a.options.Issuer || claims.Subject != a.options.Issuer || len(claims.Audience) != 1 {
@@ -207,11 +204,11 @@ func (a *Accounts) CallerToken(who iam.Principal, audience string) (string, erro
 
 // signer is the key of the platform that signs now.
 func (a *Accounts) signer() (id string, key crypto.Signer) {
-	k, ok := a.feed.accounts.signingKeys().current(a.store.Now())
+	k, ok := a.feed.Accounts().SigningKeys().Current(a.store.Now())
 	if !ok {
 		return "", nil
 	}
-	return k.id, k.private
+	return k.ID, k.Private
 }
 
 // jwk is an Ed25519 key (RFC 8037).
@@ -227,9 +224,9 @@ type jwk struct {
 // serveKeys answers with the public keys.
 func (a *Accounts) serveKeys(w http.ResponseWriter, _ *http.Request) {
 	keys := []jwk{}
-	for _, k := range a.feed.accounts.signingKeys().published(a.store.Now()) {
-		if public, ok := a.feed.accounts.SigningKey(k.id); ok {
-			keys = append(keys, jwk{"OKP", "Ed25519", "sig", "EdDSA", k.id, base64.RawURLEncoding.EncodeToString(public)})
+	for _, k := range a.feed.Accounts().SigningKeys().Published(a.store.Now()) {
+		if public, ok := a.feed.Accounts().SigningKey(k.ID); ok {
+			keys = append(keys, jwk{"OKP", "Ed25519", "sig", "EdDSA", k.ID, base64.RawURLEncoding.EncodeToString(public)})
 		}
 	}
 	writeJSON(w, map[string]any{"keys": keys})

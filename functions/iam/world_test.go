@@ -14,6 +14,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	sdkiam "selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
 	"selvedge.dev/sdk/resource"
@@ -31,7 +32,7 @@ const issuer = "//selvedge.dev/platforms/test"
 // world is the service as a platform sets it up, over a database file.
 type world struct {
 	*iam.Accounts
-	feed *iam.Feed
+	feed *feed.Feed
 	// may is what decides, who is what tells who calls.
 	may     *sdkiam.Authorizer
 	who     sdkiam.Authenticator
@@ -76,7 +77,7 @@ func overWith(t testing.TB, driver *sqlite.Driver, change func(*iam.AccountsOpti
 	var err error
 	w.may, err = sdkiam.NewAuthorizer(engine)
 	require.NoError(t, err)
-	w.feed = iam.NewFeed(engine)
+	w.feed = feed.New(engine)
 	var st *store.Store
 	policies := policy.New(types, &resourcev1.MultiRegionPolicy{EnabledRegions: []string{"local"}, DefaultControlRegion: "local"},
 		func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {

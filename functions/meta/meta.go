@@ -97,9 +97,9 @@ type Service struct {
 	copies *copies
 }
 
-// New makes the registry over a store with its types and the [Plugins] of the
+// NewService makes the registry over a store with its types and the [Plugins] of the
 // same rules. Hooks are added to the options.
-func New(st *store.Store, r Rules, o service.Options) (*Service, error) {
+func NewService(st *store.Store, r Rules, o service.Options) (*Service, error) {
 	s := &Service{store: st, log: o.Logger, rules: r, audit: o.Audit}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"strings"
 
 	metav1 "selvedge.dev/functions/meta/v1"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
@@ -11,8 +10,7 @@ import (
 
 // Placement is the plugin, behind those that every store has, that says where
 // the resources of the registry are: all of them are owned by one region, and
-// all regions have a copy. A copy keeps the metadata of its original. What else
-// is under a service, such as its roles, is each region's own.
+// all regions have a copy. A copy keeps the metadata of its original.
 type Placement struct {
 	// Region is that of this registry, Regions are all, sorted.
 	Region  string
@@ -35,13 +33,7 @@ func isRegistrys(kind string) bool {
 
 // Prepare implements [store.Plugin].
 func (p Placement) Prepare(ctx context.Context, _ *store.Tx, w *store.Pending) error {
-	if w.After == nil || w.Resource.Metadata == nil {
-		return nil
-	}
-	if !isRegistrys(w.Resource.Type) {
-		if strings.HasPrefix(string(w.Name), "services/") {
-			w.Resource.MetadataOf(w.After).Syncing = &resourcev1.Syncing{OwningRegion: p.Region, Regions: []string{p.Region}}
-		}
+	if w.After == nil || !isRegistrys(w.Resource.Type) {
 		return nil
 	}
 	owner := p.Region

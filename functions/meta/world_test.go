@@ -78,7 +78,7 @@ func open(t testing.TB, core ...string) *world {
 	all := append(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: policies})...)
 	w.store = store.New(driver, types, store.Options{Plugins: append(all, references, w), Cached: 1 << 12})
 	w.hub = watch.NewHub(w.store, watch.HubOptions{Retry: time.Millisecond})
-	w.Service, err = meta.New(w.store, rules, service.Options{
+	w.Service, err = meta.NewService(w.store, rules, service.Options{
 		Authorize: func(context.Context, string, resource.Name) error { return nil }, Hub: w.hub, Planner: references, Policies: policies,
 	})
 	require.NoError(t, err)

@@ -19,6 +19,7 @@ import (
 	"selvedge.dev/logstore/audit/chain"
 	"selvedge.dev/logstore/intake"
 	"selvedge.dev/sdk/audit"
+	"selvedge.dev/sdk/audit/rules"
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 )
 
@@ -32,7 +33,7 @@ const expireTrail = time.Hour
 // newRecorder makes what notes the calls. What its rules say counts once the
 // service of the audit is open.
 func (p *Platform) newRecorder(region string) *audit.Recorder {
-	p.auditRules = new(functionsaudit.Rules)
+	p.auditRules = new(rules.Rules)
 	host, err := os.Hostname()
 	if err != nil {
 		p.log.Warn("records of the audit do not say which machine", slog.Any("error", err))

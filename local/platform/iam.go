@@ -15,7 +15,9 @@ import (
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/iam/oidc"
+	"selvedge.dev/sdk/member"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 )
@@ -63,13 +65,9 @@ func (p *Platform) openProvider(publicURL string) (*oidc.Provider, error) {
 
 // newAccess makes what decides who may do what. It knows nothing before
 // openAccounts.
-func (p *Platform) newAccess(services []*schema.Service) error {
-	domains := make([]string, len(services))
-	for i, s := range services {
-		domains[i] = s.Domain
-	}
-	engine := access.New(access.Options{Implied: iam.ImpliedOn(domains)})
-	p.feed = functionsiam.NewFeed(engine)
+func (p *Platform) newAccess(types *schema.Registry) error {
+	engine := access.New(access.Options{Implied: iam.ImpliedOn(member.Domains(types))})
+	p.feed = feed.New(engine)
 	var err error
 	p.access, err = iam.NewAuthorizer(engine)
 	return err
@@ -113,4 +111,29 @@ func (p *Platform) inUse(ctx context.Context, project resource.Name) (bool, erro
 		return true, err
 	}
 	return p.logDoors.HasEvents(ctx, project.ID())
+}
+
+// maxKeys bounds the keys that are read at once.
+const maxKeys = 1000
+
+// revokeEnded revokes the keys of devices that ended while this platform was away:
+// of several on one database each has keys of its own, and any of them may have told
+// the database that it knows of the end.
+func (p *Platform) revokeEnded(ctx context.Context) error {
+	for after := ""; ctx.Err() == nil; {
+		keys, err := p.keyring.List(ctx, iam.Query{Kind: iam.Device, After: after, Limit: maxKeys})
+		if err != nil {
+			return fmt.Errorf("reading the keys of devices: %w", err)
+		}
+		for _, k := range keys {
+			if err := p.registry.Ended(ctx, resource.Name(k.Principal)); err != nil {
+				return fmt.Errorf("the keys of %s: %w", k.Principal, err)
+			}
+			after = k.ID
+		}
+		if len(keys) < maxKeys {
+			break
+		}
+	}
+	return nil
 }

@@ -60,7 +60,7 @@ func (p *Platform) promotedLabels(e *logstore.Entry) []string {
 func (p *Platform) promote() {
 	by := logstore.Promoted(func(e *logstore.Entry) []string {
 		if e.Bucket == auditBucket {
-			return p.auditRules.Promoted(e)
+			return p.auditRules.Promoted(e.ResourceType, e.Project)
 		}
 		return p.logging.Promoted(e)
 	})

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"selvedge.dev/functions/meta"
-	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/registry"
 	"selvedge.dev/sdk/schema"
 )
@@ -18,18 +17,13 @@ const peersCall = "reference.peers.call"
 
 // metaRules are the rules of the registry: service accounts make services, for
 // their projects, and the platform's own services are those that everybody uses.
-func (p *Platform) metaRules(own []*schema.Service) meta.Rules {
-	rules := meta.Rules{Caller: func(ctx context.Context) meta.Caller {
+func (p *Platform) metaRules(core []string) meta.Rules {
+	return meta.Rules{Caller: func(ctx context.Context) meta.Caller {
 		if claimed, ok := ctx.Value(claimedKey{}).(meta.Caller); ok && p.access.Allow(ctx, peersCall, "") == nil {
 			return claimed
 		}
-		who := iam.PrincipalOf(ctx)
-		return meta.Caller{ServiceAccount: who.Kind == iam.ServiceAccount, Project: "projects/" + who.Project}
-	}}
-	for _, s := range own {
-		rules.Core = append(rules.Core, s.Domain)
-	}
-	return rules
+		return meta.CallerOf(ctx)
+	}, Core: core}
 }
 
 // runRegistry registers the platform's region and services, from within, closes

@@ -30,7 +30,7 @@ const metaDomain = "meta.selvedge.dev"
 // openMeta opens the registry: what is registered is owned here, or by the
 // platform of the primary region, and then this is a copy of it.
 func (p *Platform) openMeta(ctx context.Context, rules meta.Rules, own string) (*meta.Service, error) {
-	s, err := meta.New(p.resources.store, rules, p.resources.options)
+	s, err := meta.NewService(p.resources.store, rules, p.resources.options)
 	if err != nil {
 		return nil, err
 	}

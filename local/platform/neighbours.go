@@ -17,6 +17,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/filter"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/member"
 	"selvedge.dev/sdk/reference"
 	"selvedge.dev/sdk/reference/peering"
 	referencev1 "selvedge.dev/sdk/reference/v1"
@@ -137,7 +138,7 @@ func metName(region, service string) string {
 func (p *Platform) forgetRenewed(ctx context.Context, st *store.Store, own string) error {
 	forget := slices.Clone(p.config.RenewPeers)
 	for _, domain := range p.config.RenewServices {
-		if hasService(st.Types(), domain) {
+		if member.Has(st.Types(), domain) {
 			return fmt.Errorf("the service %q is to be renewed, but it is the platform's own", domain)
 		}
 		forget = append(forget, metName(own, domain))
@@ -304,11 +305,28 @@ func (n *neighbours) Upgrade(ctx context.Context, q *reference.UpgradeRequest) e
 }
 
 // hasService reports whether a service is the platform's own.
-func (p *Platform) hasService(domain string) bool { return hasService(p.resources.types, domain) }
+func (p *Platform) hasService(domain string) bool { return member.Has(p.resources.types, domain) }
 
-// hasService reports whether there is a service among types.
-func hasService(types *schema.Registry, domain string) bool {
-	return slices.ContainsFunc(types.Services(), func(s *schema.Service) bool { return s.Domain == domain })
+// of are the domains of the services of a project that are in the own region,
+// sorted.
+func (n *neighbours) of(project string) (domains []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.registries {
+		for _, s := range r.Services() {
+			if project != "" && resource.Name(s.GetProject()).Project() == project && slices.Contains(s.Regions(), n.own) {
+				domains = append(domains, s.Domain())
+			}
+		}
+	}
+	slices.Sort(domains)
+	return slices.Compact(domains)
+}
+
+// servicesOf are the domains of the services of a project that are in the own
+// region and not the platform's own, for [member.Acting].
+func (p *Platform) servicesOf(_ context.Context, project string) ([]string, error) {
+	return slices.DeleteFunc(p.neighbours.of(project), p.hasService), nil
 }
 
 // admittedKey is in the context of a call that a peerDoor let in.

@@ -15,7 +15,6 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/reference/peering"
 	"selvedge.dev/sdk/resource"
-	resourcev1 "selvedge.dev/sdk/resource/v1"
 )
 
 // Peer is the platform of another region.
@@ -78,15 +77,6 @@ func (p *Platform) regions(own string) []string {
 	all := append(slices.Collect(maps.Keys(p.config.Peers)), own)
 	slices.Sort(all)
 	return all
-}
-
-// servicePolicy is where resources may be that are under no policy holder: in
-// any region that is known, and nowhere else are there copies of them, as long
-// as nobody makes any.
-func (p *Platform) servicePolicy(own string) *resourcev1.MultiRegionPolicy {
-	return &resourcev1.MultiRegionPolicy{
-		EnabledRegions: p.regions(own), DefaultControlRegion: own, DisabledSync: []*resourcev1.NoSync{{}},
-	}
 }
 
 // authorize asks for the permission, and refuses what is another region's: this

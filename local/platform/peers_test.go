@@ -13,6 +13,7 @@ import (
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/resource"
+	"selvedge.dev/sdk/schema"
 )
 
 func TestPeers_Configured(t *testing.T) {
@@ -67,8 +68,8 @@ func TestPeers_Configured(t *testing.T) {
 func TestPeers_WrongRegion(t *testing.T) {
 	t.Parallel()
 	p := &Platform{config: Config{Peers: map[string]Peer{"us": {}}}}
-	require.NoError(t, p.newAccess(nil))
-	require.Equal(t, []string{"eu", "us"}, p.servicePolicy("eu").GetEnabledRegions())
+	require.NoError(t, p.newAccess(new(schema.Registry)))
+	require.Equal(t, []string{"eu", "us"}, p.regions("eu"))
 	admin := iam.WithPrincipal(context.Background(), iam.Principal{Kind: iam.Admin, Name: "admin"})
 	f := func(name resource.Name, reason string) {
 		t.Helper()

@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	functionsaudit "selvedge.dev/functions/audit"
-	"selvedge.dev/functions/collector"
 	"selvedge.dev/functions/devices"
 	functionsiam "selvedge.dev/functions/iam"
 	"selvedge.dev/functions/logging"
@@ -36,13 +35,16 @@ import (
 	"selvedge.dev/local/cluster/object"
 	"selvedge.dev/local/cluster/registry"
 	"selvedge.dev/local/cluster/serving"
+	"selvedge.dev/local/collector"
 	"selvedge.dev/logstore"
 	trail "selvedge.dev/logstore/audit"
 	"selvedge.dev/logstore/intake"
 	"selvedge.dev/sdk/audit"
+	"selvedge.dev/sdk/audit/rules"
 	"selvedge.dev/sdk/event"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/iam/feed"
 	"selvedge.dev/sdk/reference/peering"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/triggers/broker"
@@ -151,7 +153,7 @@ type Platform struct {
 	reason     *reason.Service
 	iam        *functionsiam.Service
 	access     *iam.Authorizer
-	feed       *functionsiam.Feed
+	feed       *feed.Feed
 	accounts   *functionsiam.Accounts
 	who        iam.Authenticator
 	neighbours *neighbours
@@ -174,7 +176,7 @@ type Platform struct {
 	logDoors   *logging.Doors
 	lines      *lines // that functions printed
 	recorder   *audit.Recorder
-	auditRules *functionsaudit.Rules
+	auditRules *rules.Rules
 	audit      *functionsaudit.Service
 	trail      *trail.Trail
 	auditKeys  *trail.Keyring
@@ -239,7 +241,7 @@ func (p *Platform) openStores(ctx context.Context) (err error) {
 	if err := p.openResources(ctx); err != nil {
 		return err
 	}
-	p.iam = functionsiam.New(p.keyring, functionsiam.Options{Authorize: p.access.Authorize, Devices: p.registry, Logger: p.log})
+	p.iam = functionsiam.NewService(p.keyring, functionsiam.Options{Authorize: p.access.Authorize, Devices: p.registry, Logger: p.log})
 	p.losses = ledger.New(p.db)
 	if p.metrics, err = catalog.New(ctx, p.db); err != nil {
 		return err

@@ -22,14 +22,12 @@ import (
 	"selvedge.dev/functions/scheduler"
 	schedulerv1 "selvedge.dev/functions/scheduler/v1"
 	"selvedge.dev/sdk/event"
-	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/gateway"
 	"selvedge.dev/sdk/gateway/rpc"
+	"selvedge.dev/sdk/member"
 	"selvedge.dev/sdk/policy"
 	"selvedge.dev/sdk/reference"
 	"selvedge.dev/sdk/reference/peering"
-	"selvedge.dev/sdk/resource"
-	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/service"
 	"selvedge.dev/sdk/store"
@@ -86,32 +84,28 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if region == "" {
 		region = defaultRegion
 	}
-	r := &resources{types: new(schema.Registry)}
-	for _, add := range []func(*schema.Registry) *schema.Service{
-		auditv1.AddTo, devicesv1.AddTo, iamv1.AddTo, loggingv1.AddTo, metav1.AddTo, schedulerv1.AddTo, reasonv1.AddTo,
-	} {
-		add(r.types)
-	}
-	if err := r.types.Check(); err != nil {
+	types, err := member.Types()
+	if err != nil {
 		return err
 	}
+	r := &resources{types: types}
 	peers, err := p.openPeers(region)
 	if err != nil {
 		return err
 	}
-	r.policies = r.newPolicies(p.servicePolicy(region))
+	r.policies = member.Policies(types, member.ServicePolicy(p.regions(region), region), func() *store.Store { return r.store })
 	p.neighbours = newNeighbours(p, peers, region)
 	references := reference.New(reference.Options{
 		Peers: p.neighbours, Region: region, OwnerTimeout: p.config.OwnerTimeout, Recheck: p.config.OwnerRecheck, Logger: p.log,
 	})
-	if err := p.newAccess(r.types.Services()); err != nil {
+	if err := p.newAccess(types); err != nil {
 		return err
 	}
-	index, rules := devices.NewIndex(), p.metaRules(r.types.Services())
+	index, rules := devices.NewIndex(), p.metaRules(member.Domains(types))
 	p.buckets, p.recorder = logging.NewCatalog(), p.newRecorder(region)
 	r.store = store.New(driver, r.types, store.Options{
 		Plugins: slices.Concat(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: r.policies}),
-			[]store.Plugin{meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder}),
+			[]store.Plugin{plugins.Regional{Region: region}, meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder}),
 		Cached: cachedResources, Logger: p.log,
 		Written: func(writes []store.Write) {
 			index.Written(writes)
@@ -149,22 +143,16 @@ func (p *Platform) openResources(ctx context.Context) error {
 	if err := p.openAudit(ctx, r); err != nil {
 		return err
 	}
-	p.registry, err = devices.New(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
+	p.registry, err = devices.NewService(r.store, index, devices.Options{Service: r.options, Deleted: p.keyring.RevokeBefore})
 	if err != nil {
 		return err
 	}
-	return p.registry.Import(ctx, p.db)
-}
-
-// newPolicies makes what says in which region a resource is, by what is stored.
-func (r *resources) newPolicies(ofServices *resourcev1.MultiRegionPolicy) *policy.Policies {
-	return policy.New(r.types, ofServices, func(ctx context.Context, typ *schema.Resource, name resource.Name) (*resourcev1.MultiRegionPolicy, error) {
-		found, err := policy.Local(r.store)(ctx, typ, name)
-		if fault.KindOf(err) == fault.NotFound && typ.Options.GetImplicit() {
-			return nil, nil // as if it had none
+	if p.config.Database != "" {
+		if err := p.revokeEnded(ctx); err != nil {
+			return err
 		}
-		return found, err
-	})
+	}
+	return p.registry.Import(ctx, p.db)
 }
 
 // openReason opens the services of logs, timers and scripts.
@@ -224,7 +212,7 @@ func (p *Platform) newCalls() (*rpc.Handler, rpc.Doors, error) {
 		doors.Services = append(doors.Services, s.Schema())
 	}
 	for i, s := range servers {
-		servers[i] = asService{s, p}
+		servers[i] = member.Acting{Server: s, Of: p.servicesOf, Visible: p.access.Visible}
 	}
 	h, err := rpc.New(rpc.Options{Servers: servers, Internal: []rpc.Server{&peerDoor{p.resources.peers, p}}, Next: http.HandlerFunc(gateway.NotFound), Logger: p.log})
 	return h, doors, err

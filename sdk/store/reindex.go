@@ -41,6 +41,27 @@ func (s *Store) Reindex(ctx context.Context) error {
 	return nil
 }
 
+// Indexed is nil if the objects of every type are indexed as this process would,
+// which [Store.Reindex] sees to, in whichever process calls it. Otherwise a process
+// of another release has the database: Precondition, OTHER_RELEASE.
+func (s *Store) Indexed(ctx context.Context) error {
+	for _, service := range s.types.Services() {
+		for _, r := range service.Resources {
+			was, err := s.indexedBy(ctx, r)
+			if err == nil && was != layout(r) {
+				err = &fault.Error{
+					Op: "store.Indexed", Name: r.Type, Kind: fault.Precondition, Reason: "OTHER_RELEASE",
+					Err: fmt.Errorf("the objects of %s are indexed by another release, or by none yet", r.Type),
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // layout is by what the objects of a type are indexed.
 func layout(r *schema.Resource) string {
 	var b strings.Builder
@@ -58,12 +79,29 @@ func layout(r *schema.Resource) string {
 
 // reindexType is Reindex for one type.
 func (s *Store) reindexType(ctx context.Context, r *schema.Resource) error {
-	layouts, _ := s.types.Type(layoutType)
-	name := resource.Name("indexLayouts/" + strings.ReplaceAll(r.Type, "/", "."))
 	want := layout(r)
-	var was string
-	err := s.Run(ctx, Consistent, func(ctx context.Context) error {
-		m, err := s.Get(ctx, layouts, name)
+	was, err := s.indexedBy(ctx, r)
+	if err != nil || was == want {
+		return err
+	}
+	if err := s.reindexObjects(ctx, r); err != nil {
+		return err
+	}
+	return s.Run(ctx, Transaction, func(ctx context.Context) error {
+		return s.Save(ctx, &resourcev1.IndexLayout{Name: string(layoutName(r)), Layout: want}, SaveOptions{})
+	})
+}
+
+// layoutName is the name of the record of how a type was indexed.
+func layoutName(r *schema.Resource) resource.Name {
+	return resource.Name("indexLayouts/" + strings.ReplaceAll(r.Type, "/", "."))
+}
+
+// indexedBy is by what the objects of a type are indexed, "" for nothing yet.
+func (s *Store) indexedBy(ctx context.Context, r *schema.Resource) (was string, err error) {
+	layouts, _ := s.types.Type(layoutType)
+	err = s.Run(ctx, Consistent, func(ctx context.Context) error {
+		m, err := s.Get(ctx, layouts, layoutName(r))
 		if x, ok := m.(*resourcev1.IndexLayout); ok && err == nil {
 			was = x.GetLayout()
 		}
@@ -72,15 +110,7 @@ func (s *Store) reindexType(ctx context.Context, r *schema.Resource) error {
 		}
 		return err
 	})
-	if err != nil || was == want {
-		return err
-	}
-	if err := s.reindexObjects(ctx, r); err != nil {
-		return err
-	}
-	return s.Run(ctx, Transaction, func(ctx context.Context) error {
-		return s.Save(ctx, &resourcev1.IndexLayout{Name: string(name), Layout: want}, SaveOptions{})
-	})
+	return was, err
 }
 
 // reindexObjects indexes the objects of a type again.

@@ -351,7 +351,15 @@ func (a accessOf) everybody(t *testing.T) map[string]string {
 func TestAccess_EveryDoorForEverybody(t *testing.T) {
 	t.Parallel()
 	a := accessOf{start(t, t.TempDir()), "p"}
-	keys := a.everybody(t)
+	everyDoor(t, a, a, func(string) bool { return true })
+	stop(t, a.p)
+}
+
+// everyDoor has everybody that is made at one platform go through the doors of
+// another, as far as it has them.
+func everyDoor(t *testing.T, made, a accessOf, has func(door string) bool) {
+	t.Helper()
+	keys := made.everybody(t)
 	// What everybody gets who reads, who writes, and who posts an event of d1.
 	want := map[string][3]string{
 		"anonymous": {nobody401, nobody401, nobody401}, "no key": {nobody401, nobody401, nobody401},
@@ -366,14 +374,17 @@ func TestAccess_EveryDoorForEverybody(t *testing.T) {
 	require.Len(t, keys, len(want))
 	for who, key := range keys {
 		for name, door := range a.reads(t) {
-			require.Equal(t, want[who][0], door(key), "%s reads by %s", who, name)
+			if has(name) {
+				require.Equal(t, want[who][0], door(key), "%s reads by %s", who, name)
+			}
 		}
 		for name, door := range a.writers(t) {
-			require.Equal(t, want[who][1], door(key), "%s writes by %s", who, name)
+			if has(name) {
+				require.Equal(t, want[who][1], door(key), "%s writes by %s", who, name)
+			}
 		}
 		require.Equal(t, want[who][2], a.publish(t, key), "%s posts an event", who)
 	}
-	stop(t, a.p)
 }
 
 // The registry, for every kind of principal: everybody reads the regions and the
@@ -507,6 +518,34 @@ func TestAccess_RevocationBitesElsewhere(t *testing.T) {
 	t.Logf("the slowest took %s", slowest)
 	stop(t, first.p)
 	stop(t, second.p)
+}
+
+// The keys of a device end with it also at a platform that was away while another one
+// on the same database deleted it, and did not know of them. SPEC A3
+func TestAccess_KeysEndElsewhere(t *testing.T) {
+	t.Parallel()
+	database, data := pgtest.Database(t, pgtest.DSN(t)), t.TempDir()
+	first, second := start(t, data, "--database", database), start(t, t.TempDir(), "--database", database)
+	keys := map[string]string{}
+	for _, id := range []string{"stays", "goes", "again"} {
+		call(t, first, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {id}}, map[string]any{}, nil)
+		var made struct{ Key string }
+		call(t, first, http.MethodPost, "/v1/keys", nil, map[string]any{"principal": "projects/p/devices/" + id}, &made)
+		keys[id] = made.Key
+	}
+	stop(t, first)
+	for _, id := range []string{"goes", "again"} {
+		call(t, second, http.MethodDelete, "/v1/projects/p/devices/"+id, nil, nil, nil)
+	}
+	call(t, second, http.MethodPost, "/v1/projects/p/devices", url.Values{"deviceId": {"again"}}, map[string]any{}, nil)
+	stop(t, second) // it is done with all of it, and has told the database so
+
+	first = start(t, data, "--database", database)
+	for id, want := range map[string]int{"stays": http.StatusOK, "goes": http.StatusUnauthorized, "again": http.StatusUnauthorized} {
+		code, text := send(t, first, keys[id], httpCall{method: http.MethodGet, path: "/v1/permissions:mine"})
+		require.Equal(t, want, code, "%s: %s", id, text)
+	}
+	stop(t, first)
 }
 
 // What people type about permissions, as docs/iam.md has it. SPEC A3

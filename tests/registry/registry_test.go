@@ -153,7 +153,7 @@ func openSite(t *testing.T, at site) *world {
 	all = append(all, meta.Placement{Region: at.region, Regions: []string{"eu", "jp", "us"}}, references)
 	st = store.New(driver, types, store.Options{Plugins: all, Cached: 1 << 12, Now: at.now})
 	hub := watch.NewHub(st, watch.HubOptions{Retry: time.Millisecond})
-	w.Service, err = meta.New(st, rules, service.Options{
+	w.Service, err = meta.NewService(st, rules, service.Options{
 		Authorize: func(_ context.Context, permission string, _ resource.Name) error {
 			w.asked.Store(permission, true)
 			return nil

@@ -52,6 +52,15 @@ func (p *Platform) AllowPlatform(ctx context.Context, permission string, name re
 	return nil
 }
 
+// Issuer is whom the platform's tokens are from, which tells platforms apart.
+func (p *Platform) Issuer(ctx context.Context) (string, error) {
+	issuer, _, err := p.keys.get(ctx, "")
+	if err != nil {
+		return "", asked(err)
+	}
+	return issuer, nil
+}
+
 // keys are the keys that the platform signs with, as it publishes them.
 type keys struct {
 	url  string

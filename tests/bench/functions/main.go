@@ -16,6 +16,10 @@
 // processes of its pod and what holds them. What the platform notes of an instance in
 // its own processes is not in it.
 //
+// Warm requests are measured while the processes of the other are stopped, some
+// seconds at a time: what a cluster does while nobody asks it takes a part of two
+// processors, and is not ours. With -beside it goes on meanwhile.
+//
 // What is measured is printed as it comes, and in a table at the end. Every wait is
 // bounded and says what it waited for; what cannot be measured is named, and the rest
 // is measured.
@@ -42,6 +46,7 @@ type options struct {
 	resolve                                     map[string]string
 	rounds, requests, events, colds             int
 	limit                                       time.Duration
+	beside                                      bool
 }
 
 // main runs the measurements.
@@ -64,6 +69,7 @@ func main() {
 	flag.IntVar(&o.requests, "requests", 2000, "warm requests a round")
 	flag.IntVar(&o.events, "events", 2000, "events a round")
 	flag.IntVar(&o.colds, "colds", 4, "cold starts a round")
+	flag.BoolVar(&o.beside, "beside", false, "leave the other one running during warm requests too")
 	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "how long all may take; what was measured until then is printed")
 	flag.Parse()
 	if o.kubeconfig != "" && o.memory == "" {

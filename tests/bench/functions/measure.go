@@ -122,7 +122,7 @@ func (t *target) measure(ctx context.Context, f *figures, round int) {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context, *figures, int) error
-	}{{"deploy", t.again}, {"warm requests", t.warm}, {"many requests", t.many}, {"events", t.through}, {"cold starts", t.cold}, {"waiting instances", t.waiting}} {
+	}{{"deploy", t.again}, {"warm requests", t.alone(t.warm)}, {"many requests", t.alone(t.many)}, {"events", t.through}, {"cold starts", t.cold}, {"waiting instances", t.waiting}} {
 		if ctx.Err() != nil {
 			return // the run says why
 		}

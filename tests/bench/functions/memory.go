@@ -65,13 +65,22 @@ func processes() (map[int]running, error) {
 // whether they are ours, which may have the same names: pages that several processes
 // have are shared out among them.
 func memory(of func(name string, ours bool) bool) (sum int64, err error) {
-	all, err := processes()
-	for pid, p := range all {
-		if of(p.program, p.ours) {
-			sum += pages(pid, "Pss:")
-		}
+	pids, err := pidsOf(of)
+	for _, pid := range pids {
+		sum += pages(pid, "Pss:")
 	}
 	return sum, err
+}
+
+// pidsOf are the numbers of processes that are chosen like those of memory.
+func pidsOf(of func(name string, ours bool) bool) (pids []int, err error) {
+	all, err := processes()
+	for pid, p := range all {
+		if of(p.program, p.ours) && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
 }
 
 // memoryOfInstance is what an instance of a function has for itself, on average, and

@@ -26,6 +26,8 @@ type target struct {
 	registry   string
 	// key is what its broker wants, "" for nothing.
 	key string
+	// mine tells its processes by the names of their programs and whether they are ours.
+	mine func(name string, ours bool) bool
 	// memory is what it takes in bytes, and instance what an instance of the function
 	// does.
 	memory, instance func() (int64, error)
@@ -48,7 +50,8 @@ func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools str
 		return nil, err
 	}
 	t := &target{options: o, name: "selvedge", dir: dir, tools: tools, registry: strings.TrimPrefix(p.URL, "http://") + "/default", key: key}
-	t.memory = func() (int64, error) { return memory(func(_ string, ours bool) bool { return ours }) }
+	t.mine = func(_ string, ours bool) bool { return ours }
+	t.memory = func() (int64, error) { return memory(t.mine) }
 	t.instance = func() (int64, error) { return memoryOfInstance(true, nil) }
 	t.host = "127.0.0.1"
 	t.env = []string{"SELVEDGE_URL=" + p.URL, "SELVEDGE_KEY=" + key}
@@ -63,9 +66,8 @@ func newOurs(ctx context.Context, p *process.Platform, o options, dir, tools str
 func newTheirs(o options, dir, tools string) (*target, error) {
 	t := &target{options: o, name: "knative", dir: dir, tools: tools, registry: o.registry}
 	names := strings.Split(o.memory, ",")
-	t.memory = func() (int64, error) {
-		return memory(func(name string, ours bool) bool { return !ours && slices.Contains(names, name) })
-	}
+	t.mine = func(name string, ours bool) bool { return !ours && slices.Contains(names, name) }
+	t.memory = func() (int64, error) { return memory(t.mine) }
 	t.instance = func() (int64, error) { return memoryOfInstance(false, names) }
 	t.env = []string{"KUBECONFIG=" + o.kubeconfig, "FUNC_NAMESPACE=default"}
 	return t, t.open()

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"selvedge.dev/functions/collector"
+	"selvedge.dev/local/collector"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 )

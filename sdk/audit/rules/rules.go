@@ -1,8 +1,12 @@
-package audit
+// Package rules is what the resources of the audit service say about recording:
+// which reads are recorded, with which labels, and for how long records are kept.
+// They hold for every process that writes to the store that has the resources.
+package rules
 
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -14,7 +18,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	auditv1 "selvedge.dev/functions/audit/v1"
-	"selvedge.dev/logstore"
 	"selvedge.dev/sdk/audit"
 	"selvedge.dev/sdk/fieldpath"
 	"selvedge.dev/sdk/iam"
@@ -157,7 +160,7 @@ func (r *ruled) describe(types *schema.Registry, d *auditv1.AuditDescriptor) {
 		r.labels[typ.Type], r.promoted[typ.Type] = map[string][]label{}, map[string][]string{}
 	}
 	for _, l := range d.GetLabels() {
-		if p, err := labelPath(typ, l.GetPath()); err == nil {
+		if p, err := LabelPath(typ, l.GetPath()); err == nil {
 			r.labels[typ.Type][project] = append(r.labels[typ.Type][project], label{l.GetKey(), p})
 		}
 	}
@@ -166,16 +169,16 @@ func (r *ruled) describe(types *schema.Registry, d *auditv1.AuditDescriptor) {
 	}
 }
 
-// Promoted are the labels that the records of which an entry is one are looked for
-// by: those that descriptors of its type promote, a service's and the project's. It
-// implements [logstore.Promoted], by what was known when records were last made.
-func (r *Rules) Promoted(e *logstore.Entry) []string {
+// Promoted are the labels that the records of a type of a project, "" for none, are
+// looked for by: those that descriptors of the type promote, a service's and the
+// project's, by what was known when records were last made.
+func (r *Rules) Promoted(typ, project string) []string {
 	is := r.now.Load()
 	if is == nil {
 		return nil
 	}
-	of := is.promoted[e.ResourceType]
-	if keys, own := of[e.Project]; own {
+	of := is.promoted[typ]
+	if keys, own := of[project]; own {
 		return keys
 	}
 	return of[""]
@@ -287,4 +290,18 @@ func (r *Rules) KeepEntries(project string) time.Duration {
 		longest = max(longest, r.Keep(project, c))
 	}
 	return longest
+}
+
+// LabelPath is the path of a label, which leads to no secret.
+func LabelPath(r *schema.Resource, text string) (fieldpath.Path, error) {
+	p, err := fieldpath.Parse(r.Message.Descriptor(), text)
+	if err != nil {
+		return p, err
+	}
+	for _, secret := range r.Secrets {
+		if fieldpath.Covers(secret, p) || fieldpath.Covers(p, secret) {
+			return p, fmt.Errorf("%s is secret", text)
+		}
+	}
+	return p, nil
 }

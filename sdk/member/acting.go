@@ -1,4 +1,4 @@
-package platform
+package member
 
 import (
 	"context"
@@ -15,45 +15,57 @@ import (
 	"selvedge.dev/sdk/store"
 )
 
-// asService is a server whose calls by the account of a service that is not the
+// Acting is a server whose calls by the account of a service that is not the
 // platform's own are that service's: what it creates here must say so, by
 // metadata.services. The account of a service is one of its project that may
 // change its record in the registry.
-type asService struct {
+type Acting struct {
 	rpc.Server
-	p *Platform
+	// Of are the domains of the services of a project that are in this region and
+	// not the platform's own, sorted.
+	Of func(ctx context.Context, project string) ([]string, error)
+	// Visible reports whether the caller has a permission.
+	Visible func(ctx context.Context, permission string, name resource.Name) bool
 }
 
 // Call is that of the server.
-func (s asService) Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error) {
+func (a Acting) Call(ctx context.Context, m *schema.Method, req proto.Message) (proto.Message, error) {
 	if m.Verb == resourcev1.Method_CREATE || m.Verb == resourcev1.Method_UPDATE {
-		if domain := s.p.acting(ctx, m, req); domain != "" {
+		domain, err := a.acting(ctx, m, req)
+		if err != nil {
+			return nil, err
+		}
+		if domain != "" {
 			ctx = store.WithService(ctx, domain)
 		}
 	}
-	return s.Server.Call(ctx, m, req)
+	return a.Server.Call(ctx, m, req)
 }
 
 // acting is the service that calls, "" if somebody else does. An account of
 // several acts as the one that the request says.
-func (p *Platform) acting(ctx context.Context, m *schema.Method, req proto.Message) string {
+func (a Acting) acting(ctx context.Context, m *schema.Method, req proto.Message) (string, error) {
 	who := iam.PrincipalOf(ctx)
 	if who.Kind != iam.ServiceAccount {
-		return ""
+		return "", nil
+	}
+	all, err := a.Of(ctx, who.Project)
+	if err != nil {
+		return "", err
 	}
 	var mine []string
-	for _, domain := range p.neighbours.of(who.Project) {
-		if !p.hasService(domain) && p.access.Visible(ctx, "meta.services.update", resource.Name("services/"+domain)) {
+	for _, domain := range all {
+		if a.Visible(ctx, "meta.services.update", resource.Name("services/"+domain)) {
 			mine = append(mine, domain)
 		}
 	}
 	switch said := saidOwner(m, req); {
 	case len(mine) == 0:
-		return ""
+		return "", nil
 	case slices.Contains(mine, said):
-		return said
+		return said, nil
 	}
-	return mine[0]
+	return mine[0], nil
 }
 
 // saidOwner is the owning service that the object in a request says, "" if it
@@ -72,20 +84,4 @@ func saidOwner(m *schema.Method, req proto.Message) string {
 		return true
 	})
 	return owner
-}
-
-// of are the domains of the services of a project that are in the own region,
-// sorted.
-func (n *neighbours) of(project string) (domains []string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, r := range n.registries {
-		for _, s := range r.Services() {
-			if project != "" && resource.Name(s.GetProject()).Project() == project && slices.Contains(s.Regions(), n.own) {
-				domains = append(domains, s.Domain())
-			}
-		}
-	}
-	slices.Sort(domains)
-	return slices.Compact(domains)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/functions/collector"
+	"selvedge.dev/local/collector"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/tsdb"
 	"selvedge.dev/tsdb/memory"

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"selvedge.dev/functions/collector"
+	"selvedge.dev/local/collector"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/triggers/ledger"

@@ -1,4 +1,7 @@
-package iam
+// Package feed has a process decide who may do what, and know who there is, from
+// memory: a [Feed] keeps an engine of sdk/iam/access and a [Directory] of accounts
+// as the store has them.
+package feed
 
 import (
 	"context"
@@ -16,30 +19,15 @@ import (
 
 	iamv1 "selvedge.dev/functions/iam/v1"
 	"selvedge.dev/sdk/fault"
-	"selvedge.dev/sdk/iam"
 	"selvedge.dev/sdk/iam/access"
 	"selvedge.dev/sdk/resource"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
 )
 
-// The names of the types that decisions depend on.
-const (
-	organizationType   = "iam.selvedge.dev/Organization"
-	projectType        = "iam.selvedge.dev/Project"
-	userType           = "iam.selvedge.dev/User"
-	serviceAccountType = "iam.selvedge.dev/ServiceAccount"
-	accountKeyType     = "iam.selvedge.dev/ServiceAccountKey"
-	groupType          = "iam.selvedge.dev/Group"
-	roleType           = "iam.selvedge.dev/Role"
-	roleBindingType    = "iam.selvedge.dev/RoleBinding"
-	permissionType     = "iam.selvedge.dev/Permission"
-	signingKeyType     = "iam.selvedge.dev/SigningKey"
-)
-
 // fed are the types that a Feed follows.
 var fed = []string{
-	organizationType, projectType, userType, serviceAccountType, accountKeyType, groupType, roleType, roleBindingType, signingKeyType,
+	iamv1.OrganizationType, iamv1.ProjectType, iamv1.UserType, iamv1.ServiceAccountType, iamv1.ServiceAccountKeyType, iamv1.GroupType, iamv1.RoleType, iamv1.RoleBindingType, iamv1.SigningKeyType,
 }
 
 // Feed keeps an engine and the accounts as the store has them. What a write of
@@ -51,7 +39,7 @@ var fed = []string{
 // another order than they were committed in.
 type Feed struct {
 	engine   *access.Engine
-	accounts *directory
+	accounts *Directory
 
 	// mu makes reading an object and telling of it one step.
 	mu sync.Mutex
@@ -64,8 +52,8 @@ type Feed struct {
 	at    store.Seq
 }
 
-// NewFeed makes a feed of an engine.
-func NewFeed(e *access.Engine) *Feed {
+// New makes a feed of an engine.
+func New(e *access.Engine) *Feed {
 	f := &Feed{engine: e, accounts: newDirectory(), log: slog.New(slog.DiscardHandler), known: map[string]map[resource.Name]store.Seq{}}
 	for _, typ := range fed {
 		f.known[typ] = map[resource.Name]store.Seq{}
@@ -88,11 +76,11 @@ func (f *Feed) Fill(ctx context.Context, st *store.Store) error {
 }
 
 // fill reads everything and returns the last change that was seen.
-func (f *Feed) fill(ctx context.Context) (store.Seq, error) { return f.look(ctx, fed...) }
+func (f *Feed) fill(ctx context.Context) (store.Seq, error) { return f.Look(ctx, fed...) }
 
-// look reads all objects of types again and returns the last change that was
+// Look reads all objects of types again and returns the last change that was
 // seen.
-func (f *Feed) look(ctx context.Context, types ...string) (store.Seq, error) {
+func (f *Feed) Look(ctx context.Context, types ...string) (store.Seq, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	snapshot, at, err := f.st.Driver().Snapshot(ctx)
@@ -101,7 +89,7 @@ func (f *Feed) look(ctx context.Context, types ...string) (store.Seq, error) {
 	}
 	for _, typ := range types {
 		gone := maps.Clone(f.known[typ])
-		r, err := f.typ(typ)
+		r, err := f.Type(typ)
 		if err == nil {
 			err = snapshot.Scan(ctx, store.Scan{Type: typ}, func(rec *store.Record) bool {
 				delete(gone, rec.Name)
@@ -119,8 +107,8 @@ func (f *Feed) look(ctx context.Context, types ...string) (store.Seq, error) {
 	return at, snapshot.Close()
 }
 
-// typ is a type of the store.
-func (f *Feed) typ(name string) (*schema.Resource, error) {
+// Type is a type of the store.
+func (f *Feed) Type(name string) (*schema.Resource, error) {
 	r, ok := f.st.Types().Type(name)
 	if !ok {
 		return nil, fmt.Errorf("iam: the store does not have the type %s", name)
@@ -140,21 +128,21 @@ func (f *Feed) Written(writes []store.Write) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-		if err := f.refresh(ctx, w.Type, w.Name); err != nil {
+		if err := f.Refresh(ctx, w.Type, w.Name); err != nil {
 			f.log.WarnContext(ctx, "a change of permissions holds only when it is read again", slog.String("name", string(w.Name)), slog.Any("error", err))
 		}
 		cancel()
 	}
 }
 
-// refresh tells the engine what an object is now.
-func (f *Feed) refresh(ctx context.Context, typ string, name resource.Name) error {
+// Refresh tells the engine what an object is now.
+func (f *Feed) Refresh(ctx context.Context, typ string, name resource.Name) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.st == nil {
 		return nil
 	}
-	r, err := f.typ(typ)
+	r, err := f.Type(typ)
 	if err != nil {
 		return err
 	}
@@ -212,7 +200,7 @@ func (f *Feed) follow(ctx context.Context, at store.Seq) (store.Seq, error) {
 	}
 	for _, c := range changes {
 		if isFed(c.Type) {
-			if err := f.refresh(ctx, c.Type, c.Name); err != nil {
+			if err := f.Refresh(ctx, c.Type, c.Name); err != nil {
 				return at, err
 			}
 		}
@@ -263,13 +251,13 @@ func (f *Feed) apply(m proto.Message, name resource.Name, there bool) error {
 			f.engine.DeleteRole(string(name))
 			return nil
 		}
-		return f.engine.SetRole(roleOf(m))
+		return f.engine.SetRole(RoleOf(m))
 	case *iamv1.RoleBinding:
 		if !there {
 			f.engine.DeleteBinding(string(name))
 			return nil
 		}
-		b, err := bindingOf(m)
+		b, err := BindingOf(m)
 		if err != nil {
 			return err
 		}
@@ -294,8 +282,8 @@ func orNil[M any](m *M, there bool) *M {
 	return nil
 }
 
-// roleOf is a role as the engine has it.
-func roleOf(m *iamv1.Role) access.Role {
+// RoleOf is a role as the engine has it.
+func RoleOf(m *iamv1.Role) access.Role {
 	r := access.Role{Name: m.GetName(), Params: m.GetParams()}
 	conditions := func(all []*iamv1.FieldCondition) (out []access.FieldCondition) {
 		for _, c := range all {
@@ -312,8 +300,8 @@ func roleOf(m *iamv1.Role) access.Role {
 	return r
 }
 
-// bindingOf is a binding as the engine has it.
-func bindingOf(m *iamv1.RoleBinding) (access.Binding, error) {
+// BindingOf is a binding as the engine has it.
+func BindingOf(m *iamv1.RoleBinding) (access.Binding, error) {
 	b := access.Binding{
 		Name: m.GetName(), Scope: string(resource.Name(m.GetName()).Parent()), Role: m.GetRole(), Members: m.GetMembers(),
 		OwnScopeOnly: m.GetDisableForChildScopes(),
@@ -353,4 +341,14 @@ func prefixes(field string, texts []string) (out []netip.Prefix, err error) {
 }
 
 // Accounts are the accounts that the feed knows.
-func (f *Feed) Accounts() iam.Accounts { return f.accounts }
+func (f *Feed) Accounts() *Directory { return f.accounts }
+
+// Learn reads the signing keys again, of which no change tells: they are the
+// platform's own records. Every process does so some times within [Announced].
+func (f *Feed) Learn(ctx context.Context) error {
+	_, err := f.Look(ctx, iamv1.SigningKeyType)
+	return err
+}
+
+// Engine is what decides by what the feed tells it.
+func (f *Feed) Engine() *access.Engine { return f.engine }

@@ -1,4 +1,4 @@
-package iam
+package feed
 
 import (
 	"crypto/ed25519"
@@ -15,8 +15,8 @@ import (
 	"selvedge.dev/sdk/resource"
 )
 
-// directory is the accounts, with their keys, as a [Feed] knows them.
-type directory struct {
+// Directory is the accounts, with their keys, as a [Feed] knows them.
+type Directory struct {
 	// mu guards what follows.
 	mu       sync.RWMutex
 	accounts map[string]iam.Account
@@ -26,37 +26,37 @@ type directory struct {
 	idOf map[resource.Name]string
 	// byEmail and byIdentity are the names of users, identities the inverse.
 	byEmail    map[string]string
-	byIdentity map[identity]string
-	identities map[string][]identity
+	byIdentity map[Identity]string
+	identities map[string][]Identity
 	passwords  map[string]string
 	// signing are the platform's own keys.
-	signing ring
+	signing Ring
 	// now is the clock.
 	now func() time.Time
 }
 
-// identity is who a user is to a provider.
-type identity struct{ issuer, subject string }
+// Identity is who a user is to a provider.
+type Identity struct{ Issuer, Subject string }
 
-var _ iam.Accounts = (*directory)(nil)
+var _ iam.Accounts = (*Directory)(nil)
 
 // newDirectory is an empty one.
-func newDirectory() *directory {
-	return &directory{
+func newDirectory() *Directory {
+	return &Directory{
 		accounts: map[string]iam.Account{}, keys: map[string]iam.AccountKey{}, idOf: map[resource.Name]string{},
-		byEmail: map[string]string{}, byIdentity: map[identity]string{}, identities: map[string][]identity{}, passwords: map[string]string{}, now: time.Now,
+		byEmail: map[string]string{}, byIdentity: map[Identity]string{}, identities: map[string][]Identity{}, passwords: map[string]string{}, now: time.Now,
 	}
 }
 
 // follow sets the clock.
-func (d *directory) follow(now func() time.Time) {
+func (d *Directory) follow(now func() time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.now = now
 }
 
 // Key implements [iam.Accounts].
-func (d *directory) Key(id string) (iam.AccountKey, bool) {
+func (d *Directory) Key(id string) (iam.AccountKey, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	k, ok := d.keys[id]
@@ -64,7 +64,7 @@ func (d *directory) Key(id string) (iam.AccountKey, bool) {
 }
 
 // Account implements [iam.Accounts].
-func (d *directory) Account(name string) (iam.Account, bool) {
+func (d *Directory) Account(name string) (iam.Account, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	a, ok := d.accounts[name]
@@ -72,35 +72,35 @@ func (d *directory) Account(name string) (iam.Account, bool) {
 }
 
 // SigningKey implements [iam.Accounts].
-func (d *directory) SigningKey(id string) (ed25519.PublicKey, bool) {
+func (d *Directory) SigningKey(id string) (ed25519.PublicKey, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	for _, k := range d.signing.published(d.now()) {
-		if k.id == id {
-			public, ok := k.private.Public().(ed25519.PublicKey)
+	for _, k := range d.signing.Published(d.now()) {
+		if k.ID == id {
+			public, ok := k.Private.Public().(ed25519.PublicKey)
 			return public, ok
 		}
 	}
 	return nil, false
 }
 
-// signingKeys are the keys of the platform.
-func (d *directory) signingKeys() ring {
+// SigningKeys are the keys of the platform.
+func (d *Directory) SigningKeys() Ring {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.signing
 }
 
-// userByEmail is the name of a user, with the hash of the password.
-func (d *directory) userByEmail(email string) (name, passwordHash string, ok bool) {
+// UserByEmail is the name of a user, with the hash of the password.
+func (d *Directory) UserByEmail(email string) (name, passwordHash string, ok bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	name, ok = d.byEmail[email]
 	return name, d.passwords[name], ok
 }
 
-// userByIdentity is the name of the user who is that to a provider.
-func (d *directory) userByIdentity(i identity) (name string, ok bool) {
+// UserByIdentity is the name of the user who is that to a provider.
+func (d *Directory) UserByIdentity(i Identity) (name string, ok bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	name, ok = d.byIdentity[i]
@@ -108,7 +108,7 @@ func (d *directory) userByIdentity(i identity) (name string, ok bool) {
 }
 
 // setUser adds or replaces a user; nil removes it.
-func (d *directory) setUser(name resource.Name, u *iamv1.User) {
+func (d *Directory) setUser(name resource.Name, u *iamv1.User) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := string(name)
@@ -129,7 +129,7 @@ func (d *directory) setUser(name resource.Name, u *iamv1.User) {
 	d.accounts[key] = iam.Account{Email: u.GetEmail(), Disabled: u.GetState() == iamv1.User_DISABLED}
 	d.byEmail[u.GetEmail()] = key
 	for _, i := range u.GetIdentities() {
-		at := identity{i.GetIssuer(), i.GetSubject()}
+		at := Identity{i.GetIssuer(), i.GetSubject()}
 		d.byIdentity[at], d.identities[key] = key, append(d.identities[key], at)
 	}
 	if h := u.GetPasswordHash(); h != "" {
@@ -138,7 +138,7 @@ func (d *directory) setUser(name resource.Name, u *iamv1.User) {
 }
 
 // setServiceAccount adds or replaces a service account; nil removes it.
-func (d *directory) setServiceAccount(name resource.Name, a *iamv1.ServiceAccount) {
+func (d *Directory) setServiceAccount(name resource.Name, a *iamv1.ServiceAccount) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if a == nil {
@@ -150,7 +150,7 @@ func (d *directory) setServiceAccount(name resource.Name, a *iamv1.ServiceAccoun
 
 // setKey adds or replaces a key; nil removes it. One that is none lets nobody
 // in.
-func (d *directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error {
+func (d *Directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error {
 	made := iam.AccountKey{Account: string(name.Parent()), Hash: k.GetHash()}
 	if k.GetNotBefore() != nil {
 		made.NotBefore = k.GetNotBefore().AsTime()
@@ -160,7 +160,7 @@ func (d *directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error
 	}
 	var err error
 	if k.GetPublicKey() != "" {
-		made.Public, err = parsePublicKey(k.GetPublicKey())
+		made.Public, err = ParsePublicKey(k.GetPublicKey())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,10 +174,10 @@ func (d *directory) setKey(name resource.Name, k *iamv1.ServiceAccountKey) error
 }
 
 // setSigningKey adds or replaces a key of the platform; nil removes it.
-func (d *directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error {
+func (d *Directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(d.signing), func(k signingKey) bool { return k.id == name.ID() })
+	others := slices.DeleteFunc(slices.Clone(d.signing), func(k SigningKey) bool { return k.ID == name.ID() })
 	if k == nil {
 		d.signing = others
 		return nil
@@ -190,12 +190,12 @@ func (d *directory) setSigningKey(name resource.Name, k *iamv1.SigningKey) error
 	if !ok {
 		return errors.New("signing key: it is no Ed25519 key")
 	}
-	d.signing = others.with(signingKey{id: name.ID(), private: ed, made: k.GetCreateTime().AsTime()})
+	d.signing = others.With(SigningKey{ID: name.ID(), Private: ed, Made: k.GetCreateTime().AsTime()})
 	return nil
 }
 
-// parsePublicKey reads the PEM of an RSA key.
-func parsePublicKey(text string) (any, error) {
+// ParsePublicKey reads the PEM of an RSA key.
+func ParsePublicKey(text string) (any, error) {
 	block, rest := pem.Decode([]byte(text))
 	if block == nil || block.Type != "PUBLIC KEY" || len(rest) > 0 {
 		return nil, errors.New("want one PEM block PUBLIC KEY")

@@ -16,7 +16,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
-	"selvedge.dev/functions/collector"
+	"selvedge.dev/local/collector"
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
 	"selvedge.dev/tsdb/ingest"
