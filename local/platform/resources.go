@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,7 +30,6 @@ import (
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/service"
 	"selvedge.dev/sdk/store"
-	"selvedge.dev/sdk/store/plugins"
 	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/store/sqlite"
 	"selvedge.dev/sdk/watch"
@@ -104,8 +102,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 	index, rules := devices.NewIndex(), p.metaRules(member.Domains(types))
 	p.buckets, p.recorder = logging.NewCatalog(), p.newRecorder(region)
 	r.store = store.New(driver, r.types, store.Options{
-		Plugins: slices.Concat(meta.Plugins(rules), plugins.Standard(plugins.Options{Policies: r.policies}),
-			[]store.Plugin{plugins.Regional{Region: region}, meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder}),
+		Plugins: member.Plugins(meta.Plugins(rules), r.policies, region, meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder),
 		Cached: cachedResources, Logger: p.log,
 		Written: func(writes []store.Write) {
 			index.Written(writes)

@@ -38,7 +38,6 @@ import (
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/service"
 	"selvedge.dev/sdk/store"
-	"selvedge.dev/sdk/store/plugins"
 	"selvedge.dev/sdk/store/postgres"
 	"selvedge.dev/sdk/watch"
 )
@@ -136,9 +135,7 @@ func (m *Member) open(ctx context.Context, platform *remote.Platform, o Options)
 	policies := Policies(types, ServicePolicy([]string{m.Region}, m.Region), func() *store.Store { return m.Store })
 	references := reference.New(reference.Options{Region: m.Region, Logger: m.log})
 	m.Store = store.New(m.driver, types, store.Options{
-		Plugins: slices.Concat(o.First, plugins.Standard(plugins.Options{Policies: policies}), []store.Plugin{plugins.Regional{Region: m.Region}},
-			o.Last, []store.Plugin{references, recorder}),
-		Cached: cached, Logger: m.log,
+		Plugins: Plugins(o.First, policies, m.Region, append(slices.Clone(o.Last), references, recorder)...), Cached: cached, Logger: m.log,
 		Written: func(writes []store.Write) {
 			if o.Written != nil {
 				o.Written(writes)

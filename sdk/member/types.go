@@ -17,6 +17,7 @@ import (
 	resourcev1 "selvedge.dev/sdk/resource/v1"
 	"selvedge.dev/sdk/schema"
 	"selvedge.dev/sdk/store"
+	"selvedge.dev/sdk/store/plugins"
 )
 
 // Types are those of all services of the platform: of its store, whoever opens it.
@@ -42,6 +43,12 @@ func Domains(types *schema.Registry) []string {
 		all[i] = s.Domain
 	}
 	return all
+}
+
+// Plugins are those of the platform's store, whoever opens it: what a service has of
+// its own first, what all have, and then the others.
+func Plugins(first []store.Plugin, policies *policy.Policies, region string, others ...store.Plugin) []store.Plugin {
+	return slices.Concat(first, plugins.Standard(plugins.Options{Policies: policies}), []store.Plugin{plugins.Regional{Region: region}}, others)
 }
 
 // ServicePolicy is where resources may be that are under no policy holder: in any
