@@ -103,7 +103,7 @@ func (p *Platform) openResources(ctx context.Context) error {
 	p.buckets, p.recorder = logging.NewCatalog(), p.newRecorder(region)
 	r.store = store.New(driver, r.types, store.Options{
 		Plugins: member.Plugins(meta.Plugins(rules), r.policies, region, meta.Placement{Region: region, Regions: p.regions(region)}, references, p.recorder),
-		Cached: cachedResources, Logger: p.log,
+		Cached:  cachedResources, Logger: p.log,
 		Written: func(writes []store.Write) {
 			index.Written(writes)
 			p.buckets.Written(writes)

@@ -231,12 +231,13 @@ func (m *Member) servicesOf(ctx context.Context, project string) (domains []stri
 	return domains, nil
 }
 
-// learnEvery is how often signing keys are read again.
-const learnEvery = feed.Announced / 3
+// lookEvery is how often signing keys are read again, and whose the database is.
+const lookEvery = feed.Announced / 3
 
-// learn reads the signing keys again, now and then, until ctx ends.
-func (m *Member) learn(ctx context.Context) error {
-	tick := time.NewTicker(learnEvery)
+// look learns of new signing keys, now and then, until ctx ends, or a platform of
+// another release has the database: what is written here it would not find.
+func (m *Member) look(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -244,7 +245,11 @@ func (m *Member) learn(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := m.Feed.Learn(ctx); err != nil && ctx.Err() == nil {
+		err := m.Store.Indexed(ctx)
+		if fault.KindOf(err) == fault.Precondition {
+			return err
+		}
+		if err = errors.Join(err, m.Feed.Learn(ctx)); err != nil && ctx.Err() == nil {
 			m.log.WarnContext(ctx, "signing keys are learned later", slog.Any("error", err))
 		}
 	}

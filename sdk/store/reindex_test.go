@@ -41,7 +41,9 @@ func TestReindex_OfObjectsFromBefore(t *testing.T) {
 		return w.ids(w.list(q))
 	}
 	w := release(path, false)
+	require.Equal(t, "OTHER_RELEASE", fault.ReasonOf(w.Indexed(t.Context())), "nobody has indexed anything")
 	require.NoError(t, w.Reindex(t.Context()))
+	require.NoError(t, w.Indexed(t.Context()))
 	var version string
 	for _, id := range []string{"a", "b", "c"} {
 		color := map[string]string{"a": "red", "b": "blue", "c": "red"}[id]
@@ -56,7 +58,9 @@ func TestReindex_OfObjectsFromBefore(t *testing.T) {
 	colored := filepath.Join(filepath.Dir(path), "spec.color")
 	w = release(colored, false)
 	require.Empty(t, found(w, `spec.color = red`), "it would be wrong without")
+	require.Equal(t, "OTHER_RELEASE", fault.ReasonOf(w.Indexed(t.Context())))
 	require.NoError(t, w.Reindex(t.Context()))
+	require.NoError(t, w.Indexed(t.Context()))
 	require.Equal(t, []string{"a", "c"}, found(w, `spec.color = red`))
 	require.Equal(t, version, w.get(robot("c")).GetMetadata().GetResourceVersion())
 	require.Len(t, found(w, `NOT spec.color = red`), 1201)
