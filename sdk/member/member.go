@@ -75,14 +75,12 @@ type Member struct {
 	// Store is the platform's, Service what services on it are made with.
 	Store   *store.Store
 	Service service.Options
-	// Feed knows who there is, Issuer whom the platform's tokens are from, and
-	// Rules what is recorded.
+	// Feed knows who there is, Issuer whom the platform's tokens are from.
 	Feed   *feed.Feed
 	Issuer string
-	Rules  *rules.Rules
-	// Region is the platform's, and so the store's.
-	Region string
 
+	// region is the platform's, and so the store's.
+	region string
 	who    iam.Authenticator
 	driver *postgres.Driver
 	hub    *watch.Hub
@@ -101,7 +99,7 @@ func Open(ctx context.Context, env map[string]string, o Options) (*Member, error
 			return nil, &fault.Error{Op: "member.Open", Kind: fault.Invalid, Reason: "NOT_CONFIGURED", Field: name, Err: errors.New(name + " is not set")}
 		}
 	}
-	m := &Member{log: o.Logger, Rules: new(rules.Rules), Region: Region(env)}
+	m := &Member{log: o.Logger, region: Region(env)}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,11 +129,12 @@ func (m *Member) open(ctx context.Context, platform *remote.Platform, o Options)
 		return err
 	}
 	host, _ := os.Hostname() // "" is that nobody knows
-	recorder := audit.New(audit.Options{Region: m.Region, Host: host, Reads: m.Rules.Reads, Logger: m.log})
-	policies := Policies(types, ServicePolicy([]string{m.Region}, m.Region), func() *store.Store { return m.Store })
-	references := reference.New(reference.Options{Region: m.Region, Logger: m.log})
+	recorded := new(rules.Rules)
+	recorder := audit.New(audit.Options{Region: m.region, Host: host, Reads: recorded.Reads, Logger: m.log})
+	policies := Policies(types, ServicePolicy([]string{m.region}, m.region), func() *store.Store { return m.Store })
+	references := reference.New(reference.Options{Region: m.region, Logger: m.log})
 	m.Store = store.New(m.driver, types, store.Options{
-		Plugins: Plugins(o.First, policies, m.Region, append(slices.Clone(o.Last), references, recorder)...), Cached: cached, Logger: m.log,
+		Plugins: Plugins(o.First, policies, m.region, append(slices.Clone(o.Last), references, recorder)...), Cached: cached, Logger: m.log,
 		Written: func(writes []store.Write) {
 			if o.Written != nil {
 				o.Written(writes)
@@ -149,7 +148,7 @@ func (m *Member) open(ctx context.Context, platform *remote.Platform, o Options)
 	if err := m.Feed.Fill(ctx, m.Store); err != nil {
 		return err
 	}
-	m.Rules.Use(m.Store)
+	recorded.Use(m.Store)
 	m.who = iam.NewAccountAuthenticator(m.Feed.Accounts(), m.Issuer, platform)
 	m.hub = watch.NewHub(m.Store, watch.HubOptions{Logger: m.log})
 	m.Service = service.Options{
@@ -183,8 +182,8 @@ func (m *Member) belongs(ctx context.Context, platform *remote.Platform) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(regions, func(r *metav1.Region) bool { return resource.Name(r.GetName()).ID() == m.Region }) {
-		return refuse("NO_SUCH_REGION", "%s is %q, which is no region of the platform", RegionVariable, m.Region)
+	if !slices.ContainsFunc(regions, func(r *metav1.Region) bool { return resource.Name(r.GetName()).ID() == m.region }) {
+		return refuse("NO_SUCH_REGION", "%s is %q, which is no region of the platform", RegionVariable, m.region)
 	}
 	if len(regions) > 1 {
 		return refuse("MANY_REGIONS", "the platform has %d regions, and only one of one region has services as functions", len(regions))
@@ -223,7 +222,7 @@ func (m *Member) servicesOf(ctx context.Context, project string) (domains []stri
 	}
 	for _, s := range services {
 		own := strings.TrimPrefix(s.GetProject(), "projects/")
-		if project != "" && own == project && slices.Contains(s.Regions(), m.Region) && !Has(m.Store.Types(), s.Domain()) {
+		if project != "" && own == project && slices.Contains(s.Regions(), m.region) && !Has(m.Store.Types(), s.Domain()) {
 			domains = append(domains, s.Domain())
 		}
 	}
@@ -234,10 +233,10 @@ func (m *Member) servicesOf(ctx context.Context, project string) (domains []stri
 // lookEvery is how often signing keys are read again, and whose the database is.
 const lookEvery = feed.Announced / 3
 
-// look learns of new signing keys, now and then, until ctx ends, or a platform of
+// look learns of new signing keys, every so often, until ctx ends, or a platform of
 // another release has the database: what is written here it would not find.
-func (m *Member) look(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
+func (m *Member) look(ctx context.Context, every time.Duration) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {

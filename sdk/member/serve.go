@@ -76,8 +76,9 @@ func (m *Member) Host(ctx context.Context, f *gateway.Hosted, s Served) error {
 func (m *Member) run(ctx context.Context, own func(ctx context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	runs := map[string]func(ctx context.Context) error{
-		"accounts": m.Feed.Run, "keys": m.look, "watch": m.hub.Run, "objects": m.Store.Follow,
-		"audit": func(ctx context.Context) error { return m.Service.Audit.Run(ctx, m.Store) },
+		"accounts": m.Feed.Run, "watch": m.hub.Run, "objects": m.Store.Follow,
+		"audit":   func(ctx context.Context) error { return m.Service.Audit.Run(ctx, m.Store) },
+		"release": func(ctx context.Context) error { return m.look(ctx, lookEvery) },
 	}
 	if own != nil {
 		runs["service"] = own
