@@ -132,6 +132,21 @@ func (s *Service) Ended(ctx context.Context, name resource.Name) error {
 	return s.options.Deleted(ctx, string(name), at)
 }
 
+// Made are when devices were made, the zero time for those that there are not.
+func (s *Service) Made(ctx context.Context, names []resource.Name) (made []time.Time, err error) {
+	err = s.store.Run(ctx, store.Consistent, func(ctx context.Context) error {
+		all, err := s.store.BatchGet(ctx, s.device, names)
+		made = make([]time.Time, len(all))
+		for i, m := range all {
+			if m != nil {
+				made[i] = s.device.MetadataOf(m).GetCreateTime().AsTime()
+			}
+		}
+		return err
+	})
+	return made, err
+}
+
 // before is before all of the millisecond of t: times are kept no finer
 // elsewhere.
 func before(t time.Time) time.Time { return t.Truncate(time.Millisecond).Add(-1) }

@@ -20,8 +20,8 @@ import (
 
 // Function is the service of accounts and roles as a process of its own, beside the
 // platform and on its database: calls, and tokens for passwords, assertions and
-// sessions. The older keys, sign-in at a provider, and projects of those who are to
-// own what they make are the platform's.
+// sessions. The older keys, sign-in at a provider, and projects and organizations of
+// those who are to own what they make are the platform's.
 type Function struct{ gateway.Hosted }
 
 var _ function.Starter = (*Function)(nil)
@@ -57,11 +57,11 @@ func permissionsIn(ctx context.Context, st *store.Store) (all []string, err erro
 	return all, err
 }
 
-// unknownUse refuses to make a project whose maker is to own it: whether there are
-// events, series and keys of it the platform alone knows.
-func unknownUse(_ context.Context, project resource.Name) (bool, error) {
+// unknownUse refuses to make what its maker is to own: whether there are events,
+// series and keys of it the platform alone knows.
+func unknownUse(_ context.Context, name resource.Name) (bool, error) {
 	return false, &fault.Error{
-		Op: "iam.Save", Name: string(project), Kind: fault.Precondition, Reason: "MADE_AT_THE_PLATFORM", Field: "name",
+		Op: "iam.Save", Name: string(name), Kind: fault.Precondition, Reason: "MADE_AT_THE_PLATFORM", Field: "name",
 		Err: errors.New("make it at the platform, which knows whether there is something in it, or have an administrator make it"),
 	}
 }

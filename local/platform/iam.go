@@ -120,20 +120,29 @@ const maxKeys = 1000
 // of several on one database each has keys of its own, and any of them may have told
 // the database that it knows of the end.
 func (p *Platform) revokeEnded(ctx context.Context) error {
-	for after := ""; ctx.Err() == nil; {
+	for after := ""; ; {
 		keys, err := p.keyring.List(ctx, iam.Query{Kind: iam.Device, After: after, Limit: maxKeys})
 		if err != nil {
 			return fmt.Errorf("reading the keys of devices: %w", err)
 		}
-		for _, k := range keys {
-			if err := p.registry.Ended(ctx, resource.Name(k.Principal)); err != nil {
+		names := make([]resource.Name, len(keys))
+		for i, k := range keys {
+			names[i], after = resource.Name(k.Principal), k.ID
+		}
+		made, err := p.registry.Made(ctx, names)
+		if err != nil {
+			return fmt.Errorf("reading the devices that have keys: %w", err)
+		}
+		for i, k := range keys {
+			if !made[i].IsZero() && made[i].Before(k.CreateTime) {
+				continue
+			}
+			if err := p.registry.Ended(ctx, names[i]); err != nil {
 				return fmt.Errorf("the keys of %s: %w", k.Principal, err)
 			}
-			after = k.ID
 		}
 		if len(keys) < maxKeys {
-			break
+			return nil
 		}
 	}
-	return nil
 }

@@ -205,6 +205,14 @@ func TestMembers_Accounts(t *testing.T) {
 	sameAnswer(t, m.Platform, m.iam, "", httpCall{method: http.MethodGet, path: "/.well-known/jwks.json"})
 
 	call(t, m.iam, http.MethodPost, "/v1/projects", url.Values{"projectId": {"new"}}, map[string]any{}, nil)
+	call(t, m.iam, http.MethodPost, "/v1/roleBindings", url.Values{"roleBindingId": {"creators"}}, map[string]any{
+		"role": builtIn + "project-creator", "members": []string{"user:ada@example.com"},
+	}, nil)
+	hers := func(p *process.Platform) error {
+		return p.Client(there.Access).Call(t.Context(), http.MethodPost, "/v1/projects", url.Values{"projectId": {"hers"}}, map[string]any{}, nil)
+	}
+	require.Equal(t, "MADE_AT_THE_PLATFORM", fault.ReasonOf(hers(m.iam)))
+	require.Eventually(t, func() bool { return hers(m.Platform) == nil }, within, 10*time.Millisecond)
 	stop(t, m.Platform)
 }
 
