@@ -242,6 +242,33 @@ func (s *Store) use(op string) error {
 	return nil
 }
 
+// settleTime bounds how long merges are waited for, and settleLook is how often they
+// are looked at.
+const (
+	settleTime = time.Second
+	settleLook = time.Millisecond
+)
+
+// settle waits a moment for merges under way: the engine forgets a day's index before
+// it stops them, and they read where it was.
+func (s *Store) settle() {
+	look, end := time.NewTicker(settleLook), time.NewTimer(settleTime)
+	defer look.Stop()
+	defer end.Stop()
+	for {
+		var stats logstorage.StorageStats
+		s.engine.UpdateStats(&stats)
+		if stats.ActiveInmemoryMerges+stats.ActiveSmallMerges+stats.ActiveBigMerges == 0 {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-end.C:
+			return // the engine stops what takes longer
+		}
+	}
+}
+
 // Close implements logstore.Store: it waits for the calls that are under way
 // and makes everything durable. Closing again does nothing.
 func (s *Store) Close() error {
@@ -253,6 +280,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.users.Wait()
+	s.settle()
 	s.engine.MustClose()
 	if err := s.tenants.journal.Close(); err != nil {
 		return &fault.Error{Op: "logstore/embedded.Close", Name: s.dir, Kind: fault.Unavailable, Err: err}
