@@ -158,6 +158,10 @@ func (o *ownee) present(ctx context.Context, ref *resourcev1.OwnerReference, a A
 	return nil
 }
 
+// soon is the first pause before an owner of another store is looked for again;
+// each further one is as long as it has been missing.
+const soon = 100 * time.Millisecond
+
 // absent is the conclusion about an owner that its store does not have: it is
 // gone if it was seen to be deleted, or if that is the second answer of the
 // kind, a timeout after the first and after it was attached.
@@ -174,6 +178,9 @@ func (o *ownee) absent(ref *resourcev1.OwnerReference, a Answer) {
 	}
 	if due := first.Add(o.o.OwnerTimeout); !again || o.now.Before(due) {
 		o.at(due)
+		if pause := max(o.now.Sub(first), soon); o.foreign(ref) && o.now.Add(pause).Before(due) {
+			o.at(o.now.Add(pause)) // its transaction may end any moment, and nobody here is told
+		}
 		return
 	}
 	o.gone[at] = fmt.Sprintf("has been missing for %s", o.now.Sub(first).Round(time.Second))

@@ -41,6 +41,36 @@ func TestOwner_Gone(t *testing.T) {
 	require.EqualValues(t, 1, w.secrets.ctl.Stats().Collected)
 }
 
+// Who looked for an owner of another store just before that was committed finds
+// it soon after: the deletion of the owner is forecast rightly, and takes its
+// ownee along at once.
+func TestOwner_FoundSoonAfter(t *testing.T) {
+	w := newTest(t)
+	w.save(model("o"), secret("s", owner(orderName("o"))))
+	w.settle() // and it is missing
+	w.save(order("o", modelName("o"), ""))
+	w.pass(100 * time.Millisecond)
+	_, lines := w.plan(orderType, orderName("o"))
+	require.ElementsMatch(t, []string{
+		"DELETED AT_ONCE projects/p/orders/o  ",
+		"DELETED COLLECTED projects/p/secrets/s projects/p/orders/o metadata.owner_references",
+	}, lines)
+	require.NoError(t, w.remove(orderType, orderName("o")))
+	w.settle()
+	require.False(t, w.has(secretType, secretName("s")))
+}
+
+// An owner that stays away is asked for less and less.
+func TestOwner_MissingIsAskedForLess(t *testing.T) {
+	w := newTest(t)
+	w.save(secret("s", owner(orderName("nobody"))))
+	for range 50 * 60 {
+		w.pass(100 * time.Millisecond)
+	}
+	require.False(t, w.has(secretType, secretName("s")))
+	require.Less(t, w.secrets.ctl.Stats().Checked, int64(20))
+}
+
 // SPEC 1.F 18
 func TestOwner_Missing(t *testing.T) {
 	w := newTest(t)

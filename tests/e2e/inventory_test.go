@@ -56,7 +56,10 @@ func TestTutorial_RunsAsWritten(t *testing.T) {
 	found := blocks.FindAllStringSubmatch(string(text), -1)
 	require.Len(t, found, len(want))
 	for i, m := range found {
-		if i == len(found)-1 { // which ends the service, that the platform asks about the order
+		switch i {
+		case len(found) - 2: // the plan says what the platform knows by now
+			require.Eventually(t, func() bool { return ownersFound(t, p) == 1 }, startTimeout, 20*time.Millisecond, "the order is found to own its account")
+		case len(found) - 1: // which ends the service, that the platform asks about the order
 			require.Eventually(t, func() bool { return len(accountsOf(t, p)) == 1 }, startTimeout, 20*time.Millisecond, "the order's account goes with it")
 		}
 		require.Contains(t, sh.run(t, m[1]), want[i], "block %d", i)
@@ -67,14 +70,35 @@ func TestTutorial_RunsAsWritten(t *testing.T) {
 // accountsOf are the names of the service accounts of the project default.
 func accountsOf(t *testing.T, p *process.Platform) (names []string) {
 	t.Helper()
-	var out struct {
-		ServiceAccounts []struct{ Name string } `json:"serviceAccounts"`
-	}
-	call(t, p, http.MethodGet, "/v1/projects/default/serviceAccounts", nil, nil, &out)
-	for _, a := range out.ServiceAccounts {
+	for _, a := range accounts(t, p) {
 		names = append(names, a.Name)
 	}
 	return names
+}
+
+// ownersFound is how many of them have an owner that was found to be there.
+func ownersFound(t *testing.T, p *process.Platform) (n int) {
+	t.Helper()
+	for _, a := range accounts(t, p) {
+		if owners := a.Metadata.OwnerReferences; len(owners) > 0 && owners[0].UID != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// ownedAccount is a service account, as far as it matters who owns it.
+type ownedAccount struct {
+	Name     string
+	Metadata struct{ OwnerReferences []struct{ UID string } }
+}
+
+// accounts are the service accounts of the project default.
+func accounts(t *testing.T, p *process.Platform) []ownedAccount {
+	t.Helper()
+	var out struct{ ServiceAccounts []ownedAccount }
+	call(t, p, http.MethodGet, "/v1/projects/default/serviceAccounts", nil, nil, &out)
+	return out.ServiceAccounts
 }
 
 // account makes a service account with a key and roles: on the platform if the
