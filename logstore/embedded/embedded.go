@@ -245,7 +245,7 @@ func (s *Store) use(op string) error {
 // settleTime bounds how long merges are waited for, and settleLook is how often they
 // are looked at.
 const (
-	settleTime = time.Second
+	settleTime = 5 * time.Second
 	settleLook = time.Millisecond
 )
 
