@@ -60,7 +60,7 @@ func start(t *testing.T, path string) *platform {
 	_, err := keyring.Bootstrap(t.Context(), adminKey)
 	require.NoError(t, err)
 	r := chi.NewRouter()
-	r.Use(iam.Authenticate(keyring))
+	r.Use(iam.Authenticate(keyring, nil))
 	keys.NewService(keyring, keys.Options{Authorize: iam.Authorize, Devices: registry{}}).Routes(r)
 	p := &platform{httptest.NewServer(r), path}
 	t.Cleanup(p.Close)

@@ -94,7 +94,7 @@ func started(t *testing.T, s *sink) *ingest.Function {
 	}
 	f := ingest.New()
 	require.NoError(t, f.Start(t.Context(), map[string]string{
-		"SELVEDGE_URL": at(iam.Authenticate(p)(calls)), "SELVEDGE_KEY": "project", "K_SINK": at(s),
+		"SELVEDGE_URL": at(iam.Authenticate(p, nil)(calls)), "SELVEDGE_KEY": "project", "K_SINK": at(s),
 	}))
 	t.Cleanup(func() { require.NoError(t, f.Stop(context.WithoutCancel(t.Context()))) })
 	return f

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"selvedge.dev/sdk/fault"
+	"selvedge.dev/sdk/rpc"
 )
 
 // gate lets a bounded number of requests in at once, lets a bounded number
@@ -29,7 +30,7 @@ func (g *gate) middleware(next http.Handler) http.Handler {
 		case g.outside <- struct{}{}:
 			defer t.leave()
 		default:
-			fault.Write(w, busy())
+			rpc.Refuse(w, r, busy())
 			return
 		}
 		select {
@@ -40,10 +41,10 @@ func (g *gate) middleware(next http.Handler) http.Handler {
 			select {
 			case g.inside <- struct{}{}:
 			case <-timer.C:
-				fault.Write(w, busy())
+				rpc.Refuse(w, r, busy())
 				return
 			case <-r.Context().Done():
-				fault.Write(w, r.Context().Err())
+				rpc.Refuse(w, r, r.Context().Err())
 				return
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"selvedge.dev/sdk/fault"
 	"selvedge.dev/sdk/iam"
+	"selvedge.dev/sdk/rpc"
 )
 
 // Service adds its doors to a router. A request that reaches them has an
@@ -82,7 +83,7 @@ func New(o Options) http.Handler {
 		if o.Watcher != nil {
 			r.Use(o.Watcher)
 		}
-		r.Use(iam.Authenticate(o.Authenticator))
+		r.Use(iam.Authenticate(o.Authenticator, rpc.Refuse))
 		for _, s := range o.Services {
 			s.Routes(r)
 		}

@@ -14,7 +14,7 @@ import (
 func TestAuthenticate_OtherWaysToSendAKey(t *testing.T) {
 	t.Parallel()
 	k, _, key, _ := made(t, "projects/p")
-	h := Authenticate(k)(whoami)
+	h := Authenticate(k, nil)(whoami)
 	f := func(target, name, value, want string) {
 		t.Helper()
 		r := httptest.NewRequest(http.MethodPost, target, nil)

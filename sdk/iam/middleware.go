@@ -13,21 +13,28 @@ import (
 // 429 when too many guesses came from its address.
 //
 // A guess is a wrong key that is neither of the made form nor a token. These
-// cannot be
-// guessed and are always checked, so that one bad device does not shut out the
-// others behind its address. The address is that of the connection: behind a
+// cannot be guessed and are always checked, so that one bad device does not shut
+// out the others behind its address. The address is that of the connection: behind a
 // proxy everybody has the same one.
-func Authenticate(a Authenticator) func(http.Handler) http.Handler {
-	return middleware(a, newThrottle())
+//
+// Refuse answers who ends here; nil does as [fault.Write].
+func Authenticate(a Authenticator, refuse Refuse) func(http.Handler) http.Handler {
+	return middleware(a, newThrottle(), refuse)
 }
 
+// Refuse answers a request with a fault.
+type Refuse func(w http.ResponseWriter, r *http.Request, err error)
+
 // middleware is Authenticate with its throttle.
-func middleware(a Authenticator, guesses *throttle) func(http.Handler) http.Handler {
+func middleware(a Authenticator, guesses *throttle, refuse Refuse) func(http.Handler) http.Handler {
+	if refuse == nil {
+		refuse = func(w http.ResponseWriter, _ *http.Request, err error) { fault.Write(w, err) }
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p, err := authenticate(a, guesses, r)
 			if err != nil {
-				fault.Write(w, err)
+				refuse(w, r, err)
 				return
 			}
 			ctx := WithPrincipal(r.Context(), p)

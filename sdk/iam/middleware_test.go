@@ -30,7 +30,7 @@ var whoami = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 func TestAuthenticate_PutsThePrincipalIntoTheContext(t *testing.T) {
 	t.Parallel()
 	k, store, key, _ := made(t, "projects/p")
-	h := Authenticate(k)(whoami)
+	h := Authenticate(k, nil)(whoami)
 	require.Equal(t, `"projects/p"`, call(h, "192.0.2.1:1", "Bearer "+key).Body.String())
 	require.Equal(t, `""`, call(h, "192.0.2.1:1").Body.String())
 
@@ -49,7 +49,7 @@ func TestAuthenticate_ThrottlesGuesses(t *testing.T) {
 	k, _, key, _ := made(t, "projects/p")
 	synctest.Test(t, func(t *testing.T) {
 		guesses := newThrottle()
-		h := middleware(k, guesses)(whoami)
+		h := middleware(k, guesses, nil)(whoami)
 		const bad, good = "Bearer wrong-wrong-wrong", http.StatusOK
 		other := "198.51.100.0:1"
 		for i := 1; guesses.slot(other) == guesses.slot("192.0.2.1:1"); i++ {

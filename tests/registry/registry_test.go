@@ -177,7 +177,7 @@ func (w *world) serve(t *testing.T) {
 	t.Helper()
 	h, err := gatewayrpc.New(gatewayrpc.Options{Servers: []gatewayrpc.Server{w}})
 	require.NoError(t, err)
-	door := iam.Authenticate(keys{})(h)
+	door := iam.Authenticate(keys{}, nil)(h)
 	w.server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if w.down.Load() {
 			w.refused.Add(1)

@@ -32,7 +32,7 @@ func through(t *testing.T, r *remote.Platform, token string, f func(ctx context.
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	req.Header.Set(iam.CallerHeader, token)
 	out := httptest.NewRecorder()
-	remote.Incoming(iam.Authenticate(r)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { f(r.Context()) }))).ServeHTTP(out, req)
+	remote.Incoming(iam.Authenticate(r, nil)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { f(r.Context()) }))).ServeHTTP(out, req)
 	return out.Code
 }
 
@@ -132,7 +132,7 @@ func TestAllowPlatform_BehindTheDoor(t *testing.T) {
 		req.Header.Set(iam.PlatformHeader, token)
 		r := p.function("default/orders")
 		var err, other error
-		remote.Incoming(iam.Authenticate(r)(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		remote.Incoming(iam.Authenticate(r, nil)(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 			err = r.AllowPlatform(req.Context(), "reference.peers.call", "")
 			other = r.Allow(req.Context(), "orders.orders.list", "projects/p")
 		}))).ServeHTTP(httptest.NewRecorder(), req)

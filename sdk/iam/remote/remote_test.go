@@ -57,7 +57,7 @@ func serve(t *testing.T) *platform {
 	}
 	public, _ := signer.Public().(ed25519.PublicKey)
 	mux := http.NewServeMux()
-	mux.Handle("/", iam.Authenticate(p)(remote.Incoming(h)))
+	mux.Handle("/", iam.Authenticate(p, nil)(remote.Incoming(h)))
 	mux.HandleFunc("/.well-known/openid-configuration", write(map[string]string{"issuer": issuer}))
 	mux.HandleFunc("/.well-known/jwks.json", write(map[string]any{"keys": []map[string]string{
 		{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": base64.RawURLEncoding.EncodeToString(public)}, {"kty": "RSA", "kid": "other"},
@@ -148,7 +148,7 @@ func within(t *testing.T, r *remote.Platform, authorization string, f func(ctx c
 	}
 	var err error
 	out := httptest.NewRecorder()
-	remote.Incoming(iam.Authenticate(r)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { err = f(r.Context()) }))).ServeHTTP(out, req)
+	remote.Incoming(iam.Authenticate(r, nil)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { err = f(r.Context()) }))).ServeHTTP(out, req)
 	if out.Code != http.StatusOK {
 		return &fault.Error{Kind: fault.Unauthenticated, Reason: out.Body.String()}
 	}
