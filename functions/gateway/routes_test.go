@@ -251,7 +251,7 @@ func FuzzRoutes(f *testing.F) {
 			}
 		}
 	}
-	for _, path := range []string{"", "/", "*", ":", "/:", "/v1/:", "/v1/projects/**/devices/*", "/v1/projects/%2F/devices/%zz", "/v1/projects/a:b/devices/c:d:watch", "//", "/v1//projects"} {
+	for _, path := range []string{"", "/", "*", ":", "/:", "/v1/:", "/v1/projects/**/devices/*", "/v1/projects/%2F/devices/%zz", "/v1/projects/a:b/devices/c:d:watch", "//", "/v1//projects", "/v1//roleBindings:watch"} {
 		f.Add(http.MethodGet, path)
 		f.Add(http.MethodPut, path)
 	}

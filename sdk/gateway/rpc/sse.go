@@ -72,7 +72,7 @@ func (s stream) matches(path string) (field, value string, ok bool) {
 		return "parent", "", true
 	}
 	parent, ok := strings.CutSuffix(path, "/"+x.Plural)
-	if !ok {
+	if !ok || parent == "" { // which is said by no slash
 		return "", "", false
 	}
 	_, err := schema.ParseParent(x, parent)
