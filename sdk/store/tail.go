@@ -55,7 +55,7 @@ func (s *Store) TailOr(ctx context.Context, name string, f func(context.Context,
 		case fault.ReasonOf(err) == "CHANGES_EXPIRED":
 			s.o.Logger.LogAttrs(ctx, slog.LevelError, "changes were trimmed before they were read", slog.String("cursor", name), slog.Int64("after", int64(t.at)))
 			if err := t.skip(ctx); err != nil && ctx.Err() == nil {
-				s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "what was missed is not told", slog.String("cursor", name), slog.Any("error", err))
+				s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "what was missed is not passed over yet", slog.String("cursor", name), slog.Any("error", err))
 				pauseFor(ctx, retryPause)
 			}
 		default:
@@ -127,12 +127,15 @@ func (t *tail) skip(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if at > t.at && t.missed != nil {
+	if at <= t.at {
+		return fmt.Errorf("the changes after %d are said to be kept, and cannot be read", t.at)
+	}
+	if t.missed != nil {
 		if err := t.missed(ctx, t.at, at); err != nil {
 			return err
 		}
 	}
-	t.at = max(t.at, at)
+	t.at = at
 	return nil
 }
 
