@@ -23,7 +23,7 @@ func TestJourney_ReplayOfADeviceThatWasMissing(t *testing.T) {
 	for i, id := range []string{"one", "two", "three"} {
 		accept(t, p, reading("late", id, at.Add(time.Duration(i+1)*time.Minute), map[string]any{"temperature": 20 + i}))
 	}
-	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 3 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 3 }, startTimeout, 20*time.Millisecond)
 	require.NoError(t, p.Kill())
 	p = start(t, data)
 	sh := shellOf(t, p)

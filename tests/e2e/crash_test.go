@@ -121,7 +121,7 @@ func TestCrash_AcknowledgedEventsAreThereExactlyOnce(t *testing.T) {
 		batches += s.sent.Load()
 		require.Equal(t, s.sent.Load()*known, countPoints(t, p, s.name), "points of %s", s.name)
 	}
-	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == batches*unknown }, 10*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == batches*unknown }, startTimeout, 10*time.Millisecond,
 		"%d unknown events, the ledger says %v", batches*unknown, losses(t, p))
 	stop(t, p)
 }

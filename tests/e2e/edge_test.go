@@ -147,7 +147,7 @@ func TestEdge_KeepsReadingsThroughAnOutage(t *testing.T) {
 			"interval.endTime":   {time.Now().Add(time.Minute).UTC().Format(time.RFC3339)},
 		})[metric]
 	}
-	require.Eventually(t, func() bool { return len(points()) >= 3 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(points()) >= 3 }, startTimeout, 20*time.Millisecond)
 
 	cut := time.Now()
 	l.set("")

@@ -156,7 +156,7 @@ func serveInventory(t *testing.T, p *process.Platform) (address string) {
 
 // The doors of a service that is not the platform's own are as its: who calls is
 // whom the platform says, who lacks the permission is denied, and what ends there
-// ends here within a second.
+// ends here soon: half a second later where nothing else runs.
 func TestInventory_WhoMayCall(t *testing.T) {
 	t.Parallel()
 	p := start(t, t.TempDir())
@@ -187,7 +187,7 @@ func TestInventory_WhoMayCall(t *testing.T) {
 	call(t, p, http.MethodDelete, "/v1/projects/default/roleBindings/member", nil, nil, nil)
 	begin := time.Now()
 	for try(member, sites) == nil {
-		require.Less(t, time.Since(begin), time.Second)
+		require.Less(t, time.Since(begin), startTimeout)
 	}
 	refused(member, sites, fault.Denied)
 
@@ -199,7 +199,7 @@ func TestInventory_WhoMayCall(t *testing.T) {
 	call(t, p, http.MethodDelete, "/v1/"+keyName, nil, nil, nil)
 	begin = time.Now()
 	for try(member, sites) == nil {
-		require.Less(t, time.Since(begin), time.Second)
+		require.Less(t, time.Since(begin), startTimeout)
 	}
 	refused(member, sites, fault.Unauthenticated)
 	stop(t, p)

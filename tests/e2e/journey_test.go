@@ -107,7 +107,7 @@ func TestJourney_UnknownDevicesAreCounted(t *testing.T) {
 	p := start(t, t.TempDir())
 	accept(t, p, reading("nobody", "1", at(0), map[string]any{"a": 1}), reading("nobody", "2", at(1), map[string]any{"a": 1}))
 	drained(t, p)
-	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 2 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 2 }, startTimeout, 10*time.Millisecond)
 }
 
 // TestJourney_KeysOpenOnlyTheirDoors is who gets in where, over the wire.

@@ -68,7 +68,7 @@ func TestLogs_AnAgentHasItsBucket(t *testing.T) {
 	event := `{"specversion":"1.0","id":"1","source":"//selvedge.dev/projects/p/devices/press","type":"dev.selvedge.log.v1","time":"` + time.Now().UTC().Format(time.RFC3339Nano) + `","data":{"severity":"ERROR","textPayload":"event"}}`
 	code, body = send(t, p, press, httpCall{http.MethodPost, "/v1/events", event, []string{"Content-Type: application/cloudevents+json"}})
 	require.Equal(t, http.StatusAccepted, code, body)
-	require.Eventually(t, func() bool { return len(texts(t, p, press, "")) == 4 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(texts(t, p, press, "")) == 4 }, startTimeout, 20*time.Millisecond)
 	require.ElementsMatch(t, []string{"google", "otlp", "loki", "event"}, texts(t, p, press, ""))
 	require.ElementsMatch(t, []string{"google", "otlp", "loki", "event", "default"}, texts(t, p, all, ""))
 	require.Equal(t, []string{"event"}, texts(t, p, all, `severity = ERROR AND resource.labels.device_id = "press"`))

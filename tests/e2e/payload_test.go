@@ -90,7 +90,7 @@ func TestPayload_PartsThatCannotBeStoredAreCounted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		l := losses(t, p)
 		return l["writer TYPE_CONFLICT"] == 1 && l["writer NO_NUMERIC_FIELD"] == 1
-	}, 10*time.Second, 10*time.Millisecond, "%v", losses(t, p))
+	}, startTimeout, 10*time.Millisecond, "%v", losses(t, p))
 	require.Len(t, querySeries(t, p, aligned(`metric.type = "com.example.climate/a"`, "ALIGN_COUNT"))["com.example.climate/a d1"], 1, "both readings of a, in one window")
 }
 

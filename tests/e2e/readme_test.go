@@ -110,7 +110,7 @@ func TestReadme_JourneysRunAsWritten(t *testing.T) {
 		// happened by then.
 		drained(t, p)
 		if strings.Contains(m[1], "nobody") {
-			require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 1 }, 10*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return losses(t, p)["processor UNKNOWN_DEVICE"] == 1 }, startTimeout, 10*time.Millisecond)
 		}
 		require.Eventually(t, func() bool {
 			return len(querySeries(t, p, map[string][]string{
@@ -118,7 +118,7 @@ func TestReadme_JourneysRunAsWritten(t *testing.T) {
 				"interval.startTime": {time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)},
 				"interval.endTime":   {time.Now().Add(time.Minute).UTC().Format(time.RFC3339)},
 			})) > 0
-		}, 20*time.Second, 20*time.Millisecond, "this machine reports")
+		}, startTimeout, 20*time.Millisecond, "this machine reports")
 	}
 	for i, want := range []string{
 		"projects/default/devices/pump-1", // devices create

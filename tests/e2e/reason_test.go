@@ -101,7 +101,7 @@ func TestReason_FromReadingToMailAndTimer(t *testing.T) {
 	})
 	drained(t, p)
 	require.Len(t, m.mails(), 1)
-	require.Eventually(t, func() bool { return losses(t, p)["writer NO_NUMERIC_FIELD"] == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return losses(t, p)["writer NO_NUMERIC_FIELD"] == 1 }, startTimeout, 10*time.Millisecond)
 	require.Len(t, losses(t, p), 1)
 
 	fires := func() int {
@@ -119,10 +119,10 @@ func TestReason_FromReadingToMailAndTimer(t *testing.T) {
 		"interval": map[string]any{"period": "1s"}, "maxFires": 3, "missed": map[string]any{"policy": "EACH"},
 		"event": map[string]any{"type": "dev.selvedge.alert.v1", "subject": "tick", "data": "{}"},
 	}, nil)
-	require.Eventually(t, func() bool { return fires() > 0 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return fires() > 0 }, startTimeout, 5*time.Millisecond)
 	require.NoError(t, p.Kill())
 	p = start(t, data)
-	require.Eventually(t, func() bool { return fires() == 3 }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return fires() == 3 }, startTimeout, 50*time.Millisecond)
 	drained(t, p)
 	require.Equal(t, 3, fires())
 	stop(t, p)

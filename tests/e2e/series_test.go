@@ -152,7 +152,7 @@ func TestSeries_CardinalityLimitAtEveryDoor(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, body := send(t, p, process.AdminKey, httpCall{method: http.MethodGet, path: "/v1/projects/default/losses"})
 		return strings.Contains(body, `"writer"`) && strings.Contains(body, "CARDINALITY_LIMIT") && strings.Contains(body, "collector-influx")
-	}, 20*time.Second, 50*time.Millisecond)
+	}, startTimeout, 50*time.Millisecond)
 	var report struct{ Series, Active, Limit int }
 	call(t, p, http.MethodGet, "/v3/projects/default/timeSeries:cardinality", nil, nil, &report)
 	require.Equal(t, len(have), report.Series)
