@@ -43,7 +43,7 @@ func TestOwner_Gone(t *testing.T) {
 
 // Who looked for an owner of another store just before that was committed finds
 // it soon after: the deletion of the owner is forecast rightly, and takes its
-// ownee along at once.
+// ownee along at once. SPEC 1.F 16
 func TestOwner_FoundSoonAfter(t *testing.T) {
 	w := newTest(t)
 	w.save(model("o"), secret("s", owner(orderName("o"))))
