@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -486,7 +487,7 @@ func TestAccess_RevocationBites(t *testing.T) {
 }
 
 // What one platform grants and revokes holds on another one on the same database
-// soon: within 50 ms where nothing else runs, here in ten seconds at most. SPEC A3
+// within a second, as a rule also where much else runs. SPEC A3
 func TestAccess_RevocationBitesElsewhere(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t, pgtest.DSN(t))
@@ -495,7 +496,7 @@ func TestAccess_RevocationBitesElsewhere(t *testing.T) {
 	robot := first.account(t, "p", "robot")
 	key := first.key(t, robot, "k")
 	const within = 10 * time.Second
-	slowest := time.Duration(0)
+	var took []time.Duration
 	eventually := func(want int) {
 		t.Helper()
 		begin := time.Now()
@@ -503,7 +504,7 @@ func TestAccess_RevocationBitesElsewhere(t *testing.T) {
 			code, _ := send(t, second.p, key, httpCall{method: http.MethodGet, path: "/v1/projects/p/devices"})
 			return code == want
 		}, within, time.Millisecond)
-		slowest = max(slowest, time.Since(begin))
+		took = append(took, time.Since(begin))
 	}
 	for range 5 {
 		eventually(http.StatusForbidden)
@@ -513,7 +514,8 @@ func TestAccess_RevocationBitesElsewhere(t *testing.T) {
 	}
 	call(t, first.p, http.MethodDelete, "/v1/"+robot+"/serviceAccountKeys/k", nil, nil, nil)
 	eventually(http.StatusUnauthorized)
-	t.Logf("the slowest took %s", slowest)
+	slices.Sort(took)
+	require.Less(t, took[len(took)/2], time.Second, "%v", took)
 	stop(t, first.p)
 	stop(t, second.p)
 }

@@ -156,7 +156,7 @@ func serveInventory(t *testing.T, p *process.Platform) (address string) {
 
 // The doors of a service that is not the platform's own are as its: who calls is
 // whom the platform says, who lacks the permission is denied, and what ends there
-// ends here soon: half a second later where nothing else runs.
+// ends here within a second, as a rule also where much else runs.
 func TestInventory_WhoMayCall(t *testing.T) {
 	t.Parallel()
 	p := start(t, t.TempDir())
@@ -185,10 +185,14 @@ func TestInventory_WhoMayCall(t *testing.T) {
 
 	// A role that was taken away.
 	call(t, p, http.MethodDelete, "/v1/projects/default/roleBindings/member", nil, nil, nil)
-	begin := time.Now()
-	for try(member, sites) == nil {
-		require.Less(t, time.Since(begin), startTimeout)
+	ends := func() time.Duration {
+		begin := time.Now()
+		for try(member, sites) == nil {
+			require.Less(t, time.Since(begin), 10*time.Second)
+		}
+		return time.Since(begin)
 	}
+	denied := ends()
 	refused(member, sites, fault.Denied)
 
 	// A key that was revoked.
@@ -197,11 +201,9 @@ func TestInventory_WhoMayCall(t *testing.T) {
 	}, nil)
 	require.NoError(t, try(member, sites))
 	call(t, p, http.MethodDelete, "/v1/"+keyName, nil, nil, nil)
-	begin = time.Now()
-	for try(member, sites) == nil {
-		require.Less(t, time.Since(begin), startTimeout)
-	}
+	unknown := ends()
 	refused(member, sites, fault.Unauthenticated)
+	require.Less(t, min(denied, unknown), time.Second, "%v after the role, %v after the key", denied, unknown)
 	stop(t, p)
 }
 
